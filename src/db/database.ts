@@ -1,0 +1,172 @@
+// The one door to PostgreSQL: pooled queries, transactions, and a single error for "the database is away".
+import pg from 'pg';
+
+/** How to reach PostgreSQL: a URL, or the parts the embedded one hands out. */
+export type DatabaseConnection =
+  | { url: string }
+  | { host: string; port: number; user: string; password: string; database: string };
+
+/** A statement that is prepared once per connection under its name. */
+export interface Statement {
+  name: string;
+  text: string;
+}
+
+export interface Sql {
+  /** Rows as PostgreSQL named them: times are epoch milliseconds, bigint is number. */
+  query<Row>(statement: Statement | string, values?: readonly unknown[]): Promise<Row[]>;
+}
+
+export interface Database extends Sql {
+  /** Runs `work` in one transaction; a deadlock or serialization failure is tried again, at most 3 times. */
+  transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
+  /** A connection of its own for LISTEN; the caller ends it. */
+  dedicatedClient(): Promise<pg.Client>;
+  close(): Promise<void>;
+}
+
+/** The database cannot be reached, or went away before it answered: 503, safe to repeat. */
+export class DatabaseUnavailable extends Error {
+  override name = 'DatabaseUnavailable';
+}
+
+export interface DatabaseOptions {
+  connection: DatabaseConnection;
+  /** Connections kept for statements; LISTEN uses one more. */
+  poolSize?: number;
+  /** How long a statement waits for a connection before DatabaseUnavailable. */
+  patienceMs?: number;
+  onError?: (error: Error) => void;
+}
+
+const retryPauseMs = 50;
+/** Longer than any statement of ours; a hung server must not hold a request for good. */
+const statementTimeoutMs = 30_000;
+
+export function createDatabase(options: DatabaseOptions): Database {
+  const { patienceMs = 5_000, onError = () => {} } = options;
+  const config = clientConfig(options.connection);
+  const pool = new pg.Pool({ ...config, max: options.poolSize ?? 16, idleTimeoutMillis: 60_000 });
+  // Without a listener an idle connection's end would crash the process.
+  pool.on('error', onError);
+
+  async function withClient<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    const client = await connectPatiently(pool, patienceMs);
+    let failure: Error | undefined;
+    try {
+      return await work(client);
+    } catch (error) {
+      failure = error instanceof Error && isConnectionLoss(error) ? error : undefined;
+      throw failure ? new DatabaseUnavailable('The database connection was lost.', { cause: error }) : error;
+    } finally {
+      client.release(failure);
+    }
+  }
+
+  return {
+    query: (statement, values = []) => withClient((client) => runStatement(client, statement, values)),
+    transaction: (work) => retryConflicts(() => withClient((client) => inTransaction(client, work))),
+    async dedicatedClient() {
+      const client = new pg.Client(config);
+      client.on('error', onError);
+      await client.connect();
+      return client;
+    },
+    close: () => pool.end(),
+  };
+}
+
+async function runStatement<Row>(
+  client: pg.PoolClient,
+  statement: Statement | string,
+  values: readonly unknown[],
+): Promise<Row[]> {
+  const query = typeof statement === 'string' ? { text: statement } : statement;
+  const result = await client.query({ ...query, values: values as unknown[] });
+  return result.rows as Row[];
+}
+
+async function inTransaction<T>(client: pg.PoolClient, work: (sql: Sql) => Promise<T>): Promise<T> {
+  await client.query('begin');
+  try {
+    const result = await work({ query: (statement, values = []) => runStatement(client, statement, values) });
+    await client.query('commit');
+    return result;
+  } catch (error) {
+    // A lost connection has rolled back by itself; the first error is the one that matters.
+    await client.query('rollback').catch(() => {});
+    throw error;
+  }
+}
+
+async function retryConflicts<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await attempt();
+    } catch (error) {
+      const code = sqlState(error);
+      if (tries === 3 || (code !== '40P01' && code !== '40001')) throw error;
+    }
+  }
+}
+
+/** Waits for a connection: nothing was sent yet, so trying again is safe. */
+async function connectPatiently(pool: pg.Pool, patienceMs: number): Promise<pg.PoolClient> {
+  const giveUpAt = performance.now() + patienceMs;
+  for (;;) {
+    try {
+      return await pool.connect();
+    } catch (error) {
+      if (!(error instanceof Error) || !isConnectionLoss(error)) throw error;
+      if (performance.now() >= giveUpAt) {
+        throw new DatabaseUnavailable('The database cannot be reached.', { cause: error });
+      }
+      await new Promise((resolve) => setTimeout(resolve, retryPauseMs));
+    }
+  }
+}
+
+/** The five-character SQLSTATE of a PostgreSQL error, if it is one. */
+export function sqlState(error: unknown): string | undefined {
+  return error instanceof pg.DatabaseError ? error.code : undefined;
+}
+
+const lossStates = new Set(['57P01', '57P02', '57P03', '53300']);
+const lossMessage =
+  /ECONN|ENOENT|EPIPE|ETIMEDOUT|EHOSTUNREACH|Connection terminated|timeout exceeded|not queryable|Query read timeout/i;
+
+function isConnectionLoss(error: Error): boolean {
+  const state = sqlState(error);
+  if (state !== undefined) return lossStates.has(state) || state.startsWith('08');
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  return lossMessage.test(`${code} ${error.message}`);
+}
+
+function clientConfig(connection: DatabaseConnection): pg.ClientConfig {
+  const target = 'url' in connection ? { connectionString: connection.url } : connection;
+  return {
+    ...target,
+    application_name: 'flotilla',
+    connectionTimeoutMillis: 2_000,
+    query_timeout: statementTimeoutMs + 5_000,
+    keepAlive: true,
+    types: { getTypeParser: typeParser as typeof pg.types.getTypeParser },
+  };
+}
+
+const int8Oid = 20;
+const timestamptzOid = 1184;
+
+function typeParser(oid: number, format?: 'text' | 'binary') {
+  if (oid === int8Oid) return Number;
+  if (oid === timestamptzOid) return parseTimestamp;
+  return pg.types.getTypeParser(oid, format as 'text');
+}
+
+/** `2026-01-31 12:00:00.123456+00` to epoch milliseconds; sessions write times in the server's zone. */
+function parseTimestamp(text: string): number {
+  const [, day, time, sign, hours, minutes = '00'] = timestampPattern.exec(text) ?? [];
+  if (day === undefined) throw new Error(`Not a timestamp: ${text}`);
+  return Date.parse(`${day}T${time}${sign}${hours}:${minutes}`);
+}
+const timestampPattern = /^(\d{4,}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d{1,3})?)\d*([+-])(\d\d)(?::?(\d\d))?/;

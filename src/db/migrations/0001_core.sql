@@ -1,0 +1,288 @@
+-- The core: cluster, accounts, keys, nodes, jobs, runs, events, logs.
+-- Times are stamped by flotilla_now(), the one clock of leases, deadlines and leadership; tests replace its body.
+
+create function flotilla_now() returns timestamptz
+  language sql stable parallel safe as 'select statement_timestamp()';
+
+create table cluster (
+  is_only boolean primary key default true check (is_only),
+  id uuid not null,
+  generation integer not null default 1,
+  -- Sealed with the master key: a wrong key is found at start, not at the first secret.
+  canary bytea not null,
+  canary_key_id text not null,
+  created_at timestamptz not null default flotilla_now()
+);
+
+create table leaderships (
+  name text primary key,
+  holder uuid not null,
+  epoch bigint not null,
+  expires_at timestamptz not null
+);
+
+create table accounts (
+  id uuid primary key,
+  name text not null,
+  created_at timestamptz not null default flotilla_now()
+);
+
+create table nodes (
+  id uuid primary key,
+  account_id uuid not null references accounts (id),
+  name text not null,
+  region_code text,
+  labels jsonb not null default '{}',
+  status text not null default 'offline' check (status in ('offline', 'ready', 'unreachable', 'lost')),
+  is_cordoned boolean not null default false,
+  status_reason text,
+  -- Moves when what the node offers changes; a plan made on an older version is skipped.
+  version bigint not null default 1,
+  -- The transaction that wrote the row last: the scheduler's delta feed.
+  changed_in xid8 not null default pg_current_xact_id(),
+  inventory jsonb,
+  isolation text not null default 'none' check (isolation in ('enforced', 'none')),
+  agent_version text,
+  session_id uuid,
+  cpu_count double precision not null default 0,
+  ram_bytes bigint not null default 0,
+  storage_bytes bigint not null default 0,
+  gpus jsonb not null default '[]',
+  cpu_allocated double precision not null default 0,
+  ram_allocated bigint not null default 0,
+  storage_allocated bigint not null default 0,
+  run_count integer not null default 0,
+  created_at timestamptz not null default flotilla_now(),
+  updated_at timestamptz not null default flotilla_now()
+);
+create unique index nodes_by_name on nodes (account_id, name);
+create index nodes_by_change on nodes (changed_in);
+
+-- Apart from nodes: every heartbeat rewrites the row, and nothing else is in it.
+create table node_leases (
+  node_id uuid primary key references nodes (id) on delete cascade,
+  last_seen_at timestamptz not null,
+  expires_at timestamptz not null
+) with (fillfactor = 50);
+create index node_leases_by_expiry on node_leases (expires_at);
+
+create table api_keys (
+  id uuid primary key,
+  account_id uuid not null references accounts (id),
+  name text not null,
+  preset text not null check (preset in ('admin', 'consumer', 'node')),
+  permissions text[] not null,
+  public_key text not null unique,
+  secret_sealed bytea not null,
+  node_id uuid references nodes (id) on delete cascade,
+  allowed_ips text[] not null default '{}',
+  expires_at timestamptz,
+  revoked_at timestamptz,
+  created_at timestamptz not null default flotilla_now()
+);
+create index api_keys_by_account on api_keys (account_id, created_at desc);
+
+-- A ring of slots by time; the oldest is truncated whole before its turn comes again.
+create table nonces (
+  slot smallint not null,
+  key_id uuid not null,
+  nonce text not null,
+  primary key (key_id, nonce, slot)
+) partition by list (slot);
+create table nonces_0 partition of nonces for values in (0);
+create table nonces_1 partition of nonces for values in (1);
+create table nonces_2 partition of nonces for values in (2);
+create table nonces_3 partition of nonces for values in (3);
+
+create table jobs (
+  id uuid primary key,
+  account_id uuid not null,
+  created_at timestamptz not null,
+  updated_at timestamptz not null,
+  status text not null check (status in ('PENDING', 'ASSIGNED', 'RUNNING', 'COMPLETED', 'FAILED', 'CANCELLED')),
+  task text not null check (task in ('BATCH', 'PERSISTENT')),
+  title text not null,
+  description text,
+  cpu_count double precision,
+  gpu_count integer,
+  gpu_name text,
+  gpu_registry_uuid uuid,
+  min_ram_gb double precision not null,
+  min_storage_gb double precision not null,
+  min_vram_gb double precision not null,
+  allowed_region_codes text[] not null,
+  -- The container without its secrets; they are in `sealed`.
+  container jsonb not null,
+  sealed bytea,
+  max_timeout_assign_ms bigint not null,
+  max_timeout_start_ms bigint not null,
+  max_timeout_run_ms bigint,
+  max_retry_count integer not null,
+  max_node_count integer not null,
+  image_size_bytes bigint,
+  source_recipe_uuid uuid,
+  labels jsonb not null,
+  priority integer not null,
+  timeout_assign_at timestamptz,
+  started_at timestamptz,
+  completed_at timestamptz,
+  status_reason text,
+  status_detail jsonb,
+  failed_run_count integer not null default 0,
+  lost_run_count integer not null default 0,
+  last_attempt integer not null default 0,
+  last_run_id uuid,
+  avoid_node_ids uuid[] not null default '{}',
+  idempotency_key text,
+  idempotency_hash bytea,
+  changed_in xid8 not null default pg_current_xact_id()
+) with (fillfactor = 80);
+create index jobs_by_account on jobs (account_id, created_at, id);
+create index jobs_live_by_account on jobs (account_id, created_at, id) where status in ('PENDING', 'ASSIGNED', 'RUNNING');
+create index jobs_changed on jobs (changed_in) where status in ('PENDING', 'CANCELLED');
+create unique index jobs_by_idempotency_key on jobs (account_id, idempotency_key) where idempotency_key is not null;
+create index jobs_by_label on jobs using gin (labels jsonb_path_ops) where labels <> '{}';
+
+create table job_runs (
+  id uuid primary key,
+  job_id uuid not null references jobs (id),
+  account_id uuid not null,
+  node_id uuid not null,
+  slot smallint not null default 0,
+  attempt integer not null,
+  created_at timestamptz not null,
+  updated_at timestamptz not null,
+  status text not null check (status in
+    ('ASSIGNED', 'PREPARING', 'RUNNING', 'FAILING', 'CANCELLING', 'COMPLETED', 'FAILED', 'CANCELLED')),
+  -- Written by the control plane only; what the agent saw is in status, times and exit.
+  desired text not null default 'run' check (desired in ('run', 'stop')),
+  cpu_count double precision not null,
+  ram_bytes bigint not null,
+  storage_bytes bigint not null,
+  gpu_uuids text[] not null,
+  start_deadline_at timestamptz not null,
+  run_deadline_at timestamptz,
+  started_at timestamptz,
+  ended_at timestamptz,
+  -- Resources are back with the node.
+  released_at timestamptz,
+  exit_code integer,
+  exit_signal text,
+  is_oom_killed boolean not null default false,
+  status_reason text,
+  status_detail jsonb,
+  teardown_state text check (teardown_state in ('requested', 'signalled', 'killed', 'verified', 'unverified')),
+  teardown_requested_at timestamptz,
+  teardown_deadline_at timestamptz,
+  stop_grace_ms integer,
+  progress jsonb,
+  image_digest text,
+  hourly_rate_usd double precision not null default 0
+) with (fillfactor = 80);
+create unique index job_runs_by_attempt on job_runs (job_id, attempt);
+create unique index job_runs_live on job_runs (job_id, slot)
+  where status not in ('COMPLETED', 'FAILED', 'CANCELLED');
+create index job_runs_by_account on job_runs (account_id, created_at, id);
+create index job_runs_held_by_node on job_runs (node_id) where released_at is null;
+create index job_runs_start_deadline on job_runs (start_deadline_at) where status in ('ASSIGNED', 'PREPARING');
+create index job_runs_run_deadline on job_runs (run_deadline_at) where status = 'RUNNING' and run_deadline_at is not null;
+create index job_runs_teardown on job_runs (account_id, teardown_state) where teardown_state in ('requested', 'signalled', 'killed', 'unverified');
+
+-- One live run per node and GPU, whoever leads.
+create table gpu_allocations (
+  node_id uuid not null,
+  gpu_uuid text not null,
+  run_id uuid not null,
+  primary key (node_id, gpu_uuid)
+);
+create index gpu_allocations_by_run on gpu_allocations (run_id);
+
+create table job_events (
+  id bigint generated always as identity,
+  created_at timestamptz not null,
+  job_id uuid not null,
+  run_id uuid,
+  kind text not null,
+  from_status text,
+  to_status text,
+  actor jsonb not null,
+  detail jsonb
+) partition by range (created_at);
+create index job_events_by_job on job_events (job_id, id);
+create table job_events_default partition of job_events default;
+
+-- Why jobs of a requirement shape wait; rewritten on change, at most once a second.
+create table pending_reasons (
+  shape text primary key,
+  reason jsonb not null,
+  updated_at timestamptz not null
+);
+
+create table run_logs (
+  run_id uuid not null,
+  -- Byte offset in the run's merged log, in the order chunks were stored.
+  position bigint not null,
+  length integer not null,
+  stream text not null check (stream in ('stdout', 'stderr')),
+  is_compressed boolean not null,
+  bytes bytea not null,
+  created_at timestamptz not null
+) partition by range (created_at);
+create index run_logs_by_run on run_logs (run_id, position);
+create table run_logs_default partition of run_logs default;
+
+create table run_log_states (
+  run_id uuid primary key,
+  total_bytes bigint not null default 0,
+  -- Bytes [gap_from, gap_to) were dropped from the middle because of the cap.
+  gap_from bigint,
+  gap_to bigint,
+  stdout_offset bigint not null default 0,
+  stdout_position text,
+  stderr_offset bigint not null default 0,
+  stderr_position text,
+  is_complete boolean not null default false
+) with (fillfactor = 50);
+
+-- Makes the partitions of the coming days; the default ones only catch what a stopped clockwork missed.
+create function flotilla_ensure_partitions(at timestamptz) returns void
+  language plpgsql set timezone = 'UTC' as $$
+declare
+  day date;
+  parent text;
+  child text;
+begin
+  foreach parent in array array['job_events', 'run_logs'] loop
+    for day in select d::date from generate_series(at::date + 1, at::date + 14, interval '1 day') d loop
+      child := parent || '_' || to_char(day, 'YYYYMMDD');
+      if to_regclass(child) is null then
+        begin
+          execute format('create table %I partition of %I for values from (%L) to (%L)', child, parent, day, day + 1);
+        exception when check_violation then
+          null; -- the default partition already holds rows of that day; they are kept there
+        end;
+      end if;
+    end loop;
+  end loop;
+end
+$$;
+
+-- Drops what is older than its retention; rows the default partition caught are deleted.
+create function flotilla_drop_old_partitions(parent text, before timestamptz) returns integer
+  language plpgsql set timezone = 'UTC' as $$
+declare
+  child text;
+  dropped integer := 0;
+begin
+  for child in
+    select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = parent::regclass and c.relname ~ '_[0-9]{8}$'
+      and to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= (before at time zone 'UTC')::date
+  loop
+    execute format('drop table %I', child);
+    dropped := dropped + 1;
+  end loop;
+  execute format('delete from %I where created_at < %L', parent || '_default', before);
+  return dropped;
+end
+$$;
