@@ -16,8 +16,9 @@ const encoders: Record<QueryForm, Encode> = {
 const forms: QueryForm[] = ['rfc3986', 'python', 'whatwg'];
 
 // Clients sort before or after encoding, by code point (Python, Elixir) or UTF-16 unit (JavaScript), some the keys alone.
+const documentedOrder = byKeyThenValue(compareBytes);
 const orders: ((encode: Encode) => Compare)[] = [
-  () => byKeyThenValue(compareBytes),
+  () => documentedOrder,
   (encode) => byKeyThenValue((a, b) => compareBytes(encode(a), encode(b))),
   () => byKeyThenValue(compareAsUtf16),
   () => (a, b) => compareBytes(a.key, b.key),
@@ -28,15 +29,17 @@ const maxReorderedPairs = 100;
 
 /** The documented form: sorted by key, then value, then encoded. `rawQuery` is without `?`, as node:http delivers it. */
 export function canonicalQuery(rawQuery: string, form: QueryForm = 'rfc3986'): string {
-  return joinSorted(parsePairs(rawQuery), encoders[form], byKeyThenValue(compareBytes));
+  return joinSorted(parsePairs(rawQuery), encoders[form], documentedOrder);
 }
 
 /** Every form a client may have signed, the likeliest first, each once. Never throws, whatever the query holds. */
 export function* canonicalQueries(rawQuery: string): Generator<string, void, undefined> {
   if (rawQuery === '') return yield '';
   const pairs = parsePairs(rawQuery);
-  const seen = new Set<string>();
-  for (const order of pairs.length > maxReorderedPairs ? orders.slice(0, 1) : orders) {
+  const first = joinSorted(pairs, encoders.rfc3986, documentedOrder);
+  yield first;
+  const seen = new Set([first]);
+  for (const order of pairs.length > maxReorderedPairs ? [() => documentedOrder] : orders) {
     for (const form of forms) {
       const query = joinSorted(pairs, encoders[form], order(encoders[form]));
       if (!seen.has(query)) yield query;
@@ -51,8 +54,11 @@ export function encodeQueryComponent(text: string): string {
 }
 
 function joinSorted(pairs: Pair[], encode: Encode, compare: Compare): string {
-  const sorted = pairs.length > 1 ? pairs.toSorted(compare) : pairs;
-  return sorted.map((pair) => `${encode(pair.key)}=${encode(pair.value)}`).join('&');
+  let joined = '';
+  for (const pair of pairs.length > 1 ? pairs.toSorted(compare) : pairs) {
+    joined += `${joined === '' ? '' : '&'}${encode(pair.key)}=${encode(pair.value)}`;
+  }
+  return joined;
 }
 
 function parsePairs(rawQuery: string): Pair[] {
@@ -70,10 +76,23 @@ function parsePairs(rawQuery: string): Pair[] {
 // A percent sign without two hex digits stands for itself, as in URLSearchParams and in Python.
 function decode(text: string): string {
   const spaced = text.includes('+') ? text.replaceAll('+', ' ') : text;
-  if (!spaced.includes('%')) return spaced;
-  return spaced.replace(/%([0-9a-f]{2})/gi, (_match, hex: string) =>
-    String.fromCharCode(Number.parseInt(hex, 16)),
-  );
+  let decoded = '';
+  let copied = 0;
+  for (let at = spaced.indexOf('%'); at >= 0; at = spaced.indexOf('%', at + 1)) {
+    const high = hexDigit(spaced.charCodeAt(at + 1));
+    const low = hexDigit(spaced.charCodeAt(at + 2));
+    if (high < 0 || low < 0) continue;
+    decoded += spaced.slice(copied, at) + String.fromCharCode(high * 16 + low);
+    copied = at + 3;
+  }
+  return copied === 0 ? spaced : decoded + spaced.slice(copied);
+}
+
+/** The value of a hex digit's character code, -1 for anything else. */
+function hexDigit(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const lowerCase = code | 0x20;
+  return lowerCase >= 0x61 && lowerCase <= 0x66 ? lowerCase - 0x57 : -1;
 }
 
 function encoderFor(rule: { unescaped: string; space: string }): Encode {

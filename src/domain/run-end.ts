@@ -10,11 +10,10 @@ export interface RunEnd {
   lastLogLines: string;
 }
 
-export interface ToldEnd {
-  status: 'COMPLETED' | 'FAILED';
-  text: string | null;
-  detail: Record<string, unknown>;
-}
+export type ToldEnd = { detail: Record<string, unknown> } & (
+  | { status: 'COMPLETED'; text: null }
+  | { status: 'FAILED'; text: string }
+);
 
 /** Exit code 0 is COMPLETED; anything else FAILED, with the last log lines under the sentence. */
 export function endOf(end: RunEnd): ToldEnd {

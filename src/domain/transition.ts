@@ -182,10 +182,11 @@ function exit({ job, run }: WithRun, end: RunEnd, nowMs: number): Outcome {
   if (run.status === 'FAILING' || run.status === 'CANCELLING') {
     return run.endedAtMs === null ? changed(job, ended) : ignored('its end is known');
   }
-  const { status, text, detail } = endOf(end);
+  const told = endOf(end);
+  const { status, text, detail } = told;
   const final: RunState = { ...ended, status, statusReason: text, statusDetail: detail, progress: null };
-  if (status === 'COMPLETED') return changed(endJob(job, status, { text, detail, nowMs }), final);
-  return changed(failOrRetry(job, { nodeId: run.nodeId, text, detail, nowMs }), final);
+  if (told.status === 'COMPLETED') return changed(endJob(job, 'COMPLETED', { text, detail, nowMs }), final);
+  return changed(failOrRetry(job, { nodeId: run.nodeId, text: told.text, detail, nowMs }), final);
 }
 
 function stepTeardown({ job, run }: WithRun, step: 'signalled' | 'killed'): Outcome {

@@ -286,3 +286,119 @@ begin
   return dropped;
 end
 $$;
+
+create function flotilla_nonce_slot() returns smallint
+  language sql stable as 'select ((extract(epoch from flotilla_now())::bigint / 300) % 4)::smallint';
+
+-- True once per key and nonce within ten minutes and more.
+create function flotilla_claim_nonce(key uuid, value text) returns boolean
+  language plpgsql as $$
+begin
+  if exists (select from nonces where key_id = key and nonce = value) then
+    return false;
+  end if;
+  insert into nonces (slot, key_id, nonce) values (flotilla_nonce_slot(), key, value) on conflict do nothing;
+  return found;
+end
+$$;
+
+-- Stop Job, whole in one call: the job row is locked first, so what follows sees the run that a placement just made.
+-- Answers one row: nonce_reused, not_found, stopped or unchanged, and the node to tell.
+create function flotilla_stop_job(
+  job uuid, account uuid, key uuid, nonce text, reason text, detail jsonb, grace_ms integer, default_grace_ms integer,
+  margin_ms integer, actor jsonb,
+  out outcome text, out run_id uuid, out node_id uuid
+) language plpgsql as $$
+declare
+  found_job jobs;
+  at timestamptz := flotilla_now();
+  grace integer;
+  run_status text;
+begin
+  if nonce is not null and not flotilla_claim_nonce(key, nonce) then
+    outcome := 'nonce_reused';
+    return;
+  end if;
+  select * into found_job from jobs j where j.id = job and j.account_id = account for update;
+  if not found then
+    outcome := 'not_found';
+    return;
+  end if;
+  if found_job.status not in ('PENDING', 'ASSIGNED', 'RUNNING') then
+    outcome := 'unchanged';
+    return;
+  end if;
+  outcome := 'stopped';
+  update jobs j set status = 'CANCELLED', status_reason = reason, status_detail = detail, timeout_assign_at = null,
+    completed_at = at, updated_at = at, changed_in = pg_current_xact_id()
+  where j.id = job;
+  grace := coalesce(grace_ms, (found_job.container ->> 'stop_grace_ms')::integer, default_grace_ms);
+  select r.status into run_status from job_runs r where r.id = found_job.last_run_id for update;
+  update job_runs r set status = 'CANCELLING', desired = 'stop', status_reason = reason, status_detail = detail,
+    stop_grace_ms = grace, updated_at = at, teardown_state = 'requested', teardown_requested_at = at,
+    teardown_deadline_at = at + (grace + margin_ms) * interval '1 millisecond'
+  where r.id = found_job.last_run_id and r.status in ('ASSIGNED', 'PREPARING', 'RUNNING')
+  returning r.id, r.node_id into run_id, node_id;
+  insert into job_events (created_at, job_id, run_id, kind, from_status, to_status, actor, detail)
+  values (at, job, run_id, 'stop_requested', found_job.status, 'CANCELLED', actor, detail);
+end
+$$;
+
+-- Writes a batch of placements under the node rows' locks; answers the jobs that were placed.
+-- A row is skipped when the leader changed, the job left PENDING, the node moved on, or the capacity is gone.
+create function flotilla_write_plan(leader_name text, leader uuid, leader_epoch bigint, plan jsonb, actor jsonb)
+  returns table (placed_job uuid, placed_run uuid) language plpgsql as $$
+declare
+  at timestamptz := flotilla_now();
+begin
+  perform from leaderships l where l.name = leader_name and l.holder = leader and l.epoch = leader_epoch
+    and l.expires_at > at for share;
+  if not found then
+    return;
+  end if;
+  create temporary table if not exists plan_rows (
+    ordinal integer, job_id uuid, run_id uuid, node_id uuid, node_version bigint, cpu double precision, ram bigint,
+    storage bigint, gpus text[]
+  ) on commit delete rows;
+  insert into plan_rows select * from jsonb_to_recordset(plan) as p(
+    ordinal integer, job_id uuid, run_id uuid, node_id uuid, node_version bigint, cpu double precision, ram bigint,
+    storage bigint, gpus text[]);
+  perform from nodes n where n.id in (select p.node_id from plan_rows p) order by n.id for update;
+  delete from plan_rows p where not exists (
+    select from nodes n where n.id = p.node_id and n.version = p.node_version and n.status = 'ready'
+      and not n.is_cordoned);
+  delete from plan_rows p where p.job_id not in (
+    select j.id from jobs j where j.id in (select q.job_id from plan_rows q) and j.status = 'PENDING'
+    order by j.id for update skip locked);
+  delete from plan_rows p where p.ordinal in (
+    select s.ordinal from (
+      select q.ordinal, q.node_id, sum(q.cpu) over w as cpu, sum(q.ram) over w as ram, sum(q.storage) over w as storage
+      from plan_rows q window w as (partition by q.node_id order by q.ordinal)
+    ) s join nodes n on n.id = s.node_id
+    where n.cpu_allocated + s.cpu > n.cpu_count + 1e-6 or n.ram_allocated + s.ram > n.ram_bytes
+      or n.storage_allocated + s.storage > n.storage_bytes);
+  delete from plan_rows p where exists (
+    select from gpu_allocations g where g.node_id = p.node_id and g.gpu_uuid = any (p.gpus));
+  insert into gpu_allocations (node_id, gpu_uuid, run_id)
+    select p.node_id, unnest(p.gpus), p.run_id from plan_rows p;
+  insert into job_runs (id, job_id, account_id, node_id, attempt, created_at, updated_at, status, cpu_count, ram_bytes,
+      storage_bytes, gpu_uuids, start_deadline_at, stop_grace_ms)
+    select p.run_id, j.id, j.account_id, p.node_id, j.last_attempt + 1, at, at, 'ASSIGNED', p.cpu, p.ram, p.storage,
+      p.gpus, at + j.max_timeout_start_ms * interval '1 millisecond', (j.container ->> 'stop_grace_ms')::integer
+    from plan_rows p join jobs j on j.id = p.job_id;
+  update jobs j set status = 'ASSIGNED', last_run_id = p.run_id, last_attempt = j.last_attempt + 1,
+      timeout_assign_at = null, updated_at = at, changed_in = pg_current_xact_id()
+    from plan_rows p where j.id = p.job_id;
+  update nodes n set cpu_allocated = n.cpu_allocated + s.cpu, ram_allocated = n.ram_allocated + s.ram,
+      storage_allocated = n.storage_allocated + s.storage, run_count = n.run_count + s.runs,
+      changed_in = pg_current_xact_id()
+    from (select p.node_id, sum(p.cpu) as cpu, sum(p.ram) as ram, sum(p.storage) as storage, count(*) as runs
+      from plan_rows p group by p.node_id) s
+    where n.id = s.node_id;
+  insert into job_events (created_at, job_id, run_id, kind, from_status, to_status, actor, detail)
+    select at, p.job_id, p.run_id, 'placed', 'PENDING', 'ASSIGNED', actor, jsonb_build_object('node_uuid', p.node_id)
+    from plan_rows p;
+  return query select p.job_id, p.run_id from plan_rows p;
+  delete from plan_rows;
+end
+$$;
