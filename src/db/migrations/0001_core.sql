@@ -356,10 +356,12 @@ begin
   if not found then
     return;
   end if;
-  create temporary table if not exists plan_rows (
-    ordinal integer, job_id uuid, run_id uuid, node_id uuid, node_version bigint, cpu double precision, ram bigint,
-    storage bigint, gpus text[]
-  ) on commit delete rows;
+  if to_regclass('pg_temp.plan_rows') is null then
+    create temporary table plan_rows (
+      ordinal integer, job_id uuid, run_id uuid, node_id uuid, node_version bigint, cpu double precision, ram bigint,
+      storage bigint, gpus text[]
+    ) on commit delete rows;
+  end if;
   insert into plan_rows select * from jsonb_to_recordset(plan) as p(
     ordinal integer, job_id uuid, run_id uuid, node_id uuid, node_version bigint, cpu double precision, ram bigint,
     storage bigint, gpus text[]);
