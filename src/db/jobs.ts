@@ -1,0 +1,103 @@
+// Jobs: get, list, stop, and what an idempotency key made.
+import { defaultStopGraceMs, teardownMarginMs } from '../domain/transition.ts';
+import type { Sql } from './database.ts';
+import { type JobRecord, type JobRow, jobColumns, jobTables, toJobRecord } from './job-rows.ts';
+import { countRows, type ListQuery, type ListResult, orderAndPage, whereOf } from './list-sql.ts';
+import type { Vault } from './vault.ts';
+
+const selectJob = {
+  name: 'select_job',
+  text: `select ${jobColumns} from ${jobTables} where j.id = $1 and j.account_id = $2`,
+};
+
+export async function getJob(
+  sql: Sql,
+  vault: Vault,
+  job: { id: string; accountId: string },
+): Promise<JobRecord | null> {
+  const [row] = await sql.query<JobRow>(selectJob, [job.id, job.accountId]);
+  return row === undefined ? null : toJobRecord(row, vault);
+}
+
+/** Newest first unless the query says otherwise. */
+export async function listJobs(
+  sql: Sql,
+  vault: Vault,
+  query: ListQuery & { accountId: string },
+): Promise<ListResult<JobRecord>> {
+  const where = whereOf(query, { column: 'j.account_id', value: query.accountId });
+  const rows = await sql.query<JobRow>(
+    `select ${jobColumns} from ${jobTables} where ${where.text} ${orderAndPage(query, 'j')}`,
+    where.values,
+  );
+  const count = await countRows(sql, { tables: jobTables, where, query, found: rows.length });
+  return { items: rows.map((row) => toJobRecord(row, vault)), ...count };
+}
+
+export interface JobStop {
+  jobId: string;
+  accountId: string;
+  nonce: { keyId: string; value: string } | null;
+  reason: string;
+  detail: Record<string, unknown>;
+  /** Milliseconds; null: the job's own grace, else the default. */
+  graceMs: number | null;
+  actor: Record<string, unknown>;
+}
+
+export type StopOutcome =
+  | { kind: 'nonce_reused' | 'not_found' | 'unchanged' }
+  /** `run` is the one whose container must go; null when none was live. */
+  | { kind: 'stopped'; run: { id: string; nodeId: string } | null };
+
+/** Stop Job in one statement: status, reason, event and desired state, or none of them. */
+export async function stopJob(sql: Sql, stop: JobStop): Promise<StopOutcome> {
+  const [row] = await sql.query<{
+    outcome: 'nonce_reused' | 'not_found' | 'unchanged' | 'stopped';
+    run_id: string | null;
+    node_id: string | null;
+  }>({ name: 'stop_job', text: 'select * from flotilla_stop_job($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)' }, [
+    stop.jobId,
+    stop.accountId,
+    stop.nonce?.keyId ?? null,
+    stop.nonce?.value ?? null,
+    stop.reason,
+    JSON.stringify(stop.detail),
+    stop.graceMs,
+    defaultStopGraceMs,
+    teardownMarginMs,
+    JSON.stringify(stop.actor),
+  ]);
+  if (row === undefined) throw new Error('Stop answered no row.');
+  if (row.outcome !== 'stopped') return { kind: row.outcome };
+  const run = row.run_id !== null && row.node_id !== null ? { id: row.run_id, nodeId: row.node_id } : null;
+  return { kind: 'stopped', run };
+}
+
+/** The job an idempotency key made in the last 24 hours; an older key is freed and null comes back. */
+export async function findJobByIdempotencyKey(
+  sql: Sql,
+  vault: Vault,
+  request: { accountId: string; key: string },
+): Promise<{ job: JobRecord; hash: Buffer } | null> {
+  await sql.query(
+    `update jobs set idempotency_key = null, idempotency_hash = null
+     where account_id = $1 and idempotency_key = $2 and created_at < flotilla_now() - interval '24 hours'`,
+    [request.accountId, request.key],
+  );
+  const [row] = await sql.query<JobRow & { idempotency_hash: Buffer }>(
+    `select ${jobColumns} from ${jobTables} where j.account_id = $1 and j.idempotency_key = $2`,
+    [request.accountId, request.key],
+  );
+  return row === undefined ? null : { job: toJobRecord(row, vault), hash: row.idempotency_hash };
+}
+
+/** How many jobs of the account are not ended, counted to `limit`. */
+export async function countLiveJobs(sql: Sql, accountId: string, limit: number): Promise<number> {
+  const [row] = await sql.query<{ total: number }>(
+    `select count(*) as total from (select from jobs
+       where account_id = $1 and status in ('PENDING', 'ASSIGNED', 'RUNNING') limit $2) live`,
+    [accountId, limit],
+  );
+  return row?.total ?? 0;
+}

@@ -1,0 +1,393 @@
+// Life events of runs, applied in batches: rows are locked, the domain decides, one statement writes.
+import type { JobRunStatus, JobStatus, JobTask, TeardownState } from '../domain/job.ts';
+import {
+  type JobState,
+  type LifeEvent,
+  type Outcome,
+  type RunState,
+  transition,
+} from '../domain/transition.ts';
+import type { Database, Sql } from './database.ts';
+import { toTeardown } from './job-rows.ts';
+
+/** An event for one run. `from` fences: reports of another node or another attempt change nothing. */
+export interface RunLifeEvent {
+  runId: string;
+  from: { nodeId: string; attempt: number } | null;
+  /** `nowMs` is the database's time; agents report ages, and this turns them into times. */
+  event: (nowMs: number) => LifeEvent;
+}
+
+export type AppliedEvent =
+  | {
+      kind: 'applied';
+      jobId: string;
+      runId: string;
+      nodeId: string;
+      job: JobState;
+      run: RunState;
+      isReleased: boolean;
+    }
+  | { kind: 'ignored'; why: string }
+  /** The run is unknown or belongs to another node. */
+  | { kind: 'refused' };
+
+/** Applies events in order; the answers stand in the same order. */
+export async function applyRunEvents(
+  database: Database,
+  events: readonly RunLifeEvent[],
+  actor: Record<string, unknown>,
+): Promise<AppliedEvent[]> {
+  if (events.length === 0) return [];
+  return database.transaction(async (sql) => {
+    const rows = await lockRuns(
+      sql,
+      events.map((event) => event.runId),
+    );
+    const states = new Map(rows.map((row) => [row.run_id, toLocked(row)]));
+    const outcome = decide(events, states, rows[0]?.now ?? 0);
+    if (outcome.changed.size > 0)
+      await write(sql, [...outcome.changed.values()], { events: outcome.records, actor });
+    return outcome.answers;
+  });
+}
+
+interface LockedRun {
+  jobId: string;
+  runId: string;
+  run: RunState;
+  wasReleased: boolean;
+  cpuCount: number;
+  ramBytes: number;
+  storageBytes: number;
+}
+
+interface EventRecord {
+  jobId: string;
+  runId: string;
+  kind: string;
+  from: string;
+  to: string;
+  detail: Record<string, unknown> | null;
+}
+
+/** Two runs of one job may stand in a batch, so a job's state is kept once, beside the runs'. */
+interface Locked {
+  runs: Map<string, LockedRun>;
+  jobs: Map<string, JobState>;
+}
+
+interface Decided {
+  answers: AppliedEvent[];
+  changedRuns: Set<string>;
+  changedJobs: Set<string>;
+  records: EventRecord[];
+}
+
+function decide(events: readonly RunLifeEvent[], locked: Locked, nowMs: number): Decided {
+  const decided: Decided = { answers: [], changedRuns: new Set(), changedJobs: new Set(), records: [] };
+  for (const item of events) decided.answers.push(decideOne(item, { locked, decided, nowMs }));
+  return decided;
+}
+
+function decideOne(
+  item: RunLifeEvent,
+  { locked, decided, nowMs }: { locked: Locked; decided: Decided; nowMs: number },
+): AppliedEvent {
+  const held = locked.runs.get(item.runId);
+  const job = held && locked.jobs.get(held.jobId);
+  if (held === undefined || job === undefined) return { kind: 'refused' };
+  if (item.from !== null && item.from.nodeId !== held.run.nodeId) return { kind: 'refused' };
+  if (item.from !== null && item.from.attempt !== held.run.attempt)
+    return { kind: 'ignored', why: 'another attempt' };
+  const event = item.event(nowMs);
+  const outcome = transition({ job, run: held.run }, event, nowMs);
+  if (outcome.kind === 'ignored' || outcome.run === null) return { kind: 'ignored', why: whyOf(outcome) };
+  const next = { ...held, run: outcome.run };
+  locked.runs.set(item.runId, next);
+  decided.changedRuns.add(item.runId);
+  if (outcome.job !== job) {
+    locked.jobs.set(held.jobId, outcome.job);
+    decided.changedJobs.add(held.jobId);
+  }
+  if (isWorthRecording({ job, run: held.run }, outcome)) decided.records.push(recordOf(event, held, next));
+  const isReleased = held.run.releasedAtMs === null && outcome.run.releasedAtMs !== null;
+  const { jobId, runId } = held;
+  return {
+    kind: 'applied',
+    jobId,
+    runId,
+    nodeId: held.run.nodeId,
+    job: outcome.job,
+    run: outcome.run,
+    isReleased,
+  };
+}
+
+function whyOf(outcome: Outcome): string {
+  return outcome.kind === 'ignored' ? outcome.why : 'no run';
+}
+
+/** Pull progress comes every second and is no change of state. */
+function isWorthRecording(
+  before: { job: JobState; run: RunState },
+  after: { job: JobState; run: RunState | null },
+): boolean {
+  return (
+    before.job.status !== after.job.status ||
+    before.run.status !== after.run?.status ||
+    before.run.teardown?.state !== after.run?.teardown?.state ||
+    before.run.releasedAtMs !== after.run?.releasedAtMs
+  );
+}
+
+function recordOf(event: LifeEvent, before: LockedRun, after: LockedRun): EventRecord {
+  const detail = event.kind === 'released' ? { steps: event.steps } : after.run.statusDetail;
+  return {
+    jobId: after.jobId,
+    runId: after.runId,
+    kind: event.kind,
+    from: before.run.status,
+    to: after.run.status,
+    detail,
+  };
+}
+
+interface LockedRow {
+  now: number;
+  job_id: string;
+  run_id: string;
+  job_status: JobStatus;
+  task: JobTask;
+  max_retry_count: number;
+  max_timeout_assign_ms: number;
+  max_timeout_run_ms: number | null;
+  failed_run_count: number;
+  lost_run_count: number;
+  timeout_assign_at: number | null;
+  job_started_at: number | null;
+  completed_at: number | null;
+  job_status_reason: string | null;
+  job_status_detail: Record<string, unknown> | null;
+  avoid_node_ids: string[];
+  node_id: string;
+  attempt: number;
+  status: JobRunStatus;
+  desired: 'run' | 'stop';
+  run_deadline_at: number | null;
+  started_at: number | null;
+  ended_at: number | null;
+  released_at: number | null;
+  exit_code: number | null;
+  exit_signal: string | null;
+  is_oom_killed: boolean;
+  status_reason: string | null;
+  status_detail: Record<string, unknown> | null;
+  teardown_state: TeardownState | null;
+  teardown_requested_at: number | null;
+  teardown_deadline_at: number | null;
+  stop_grace_ms: number | null;
+  progress: unknown;
+  image_digest: string | null;
+  cpu_count: number;
+  ram_bytes: number;
+  storage_bytes: number;
+}
+
+const lockRunsStatement = {
+  name: 'lock_runs',
+  text: `
+    select flotilla_now() as now, j.id as job_id, r.id as run_id, j.status as job_status, j.task, j.max_retry_count,
+      j.max_timeout_assign_ms, j.max_timeout_run_ms, j.failed_run_count, j.lost_run_count, j.timeout_assign_at,
+      j.started_at as job_started_at, j.completed_at, j.status_reason as job_status_reason,
+      j.status_detail as job_status_detail, j.avoid_node_ids,
+      r.node_id, r.attempt, r.status, r.desired, r.run_deadline_at, r.started_at, r.ended_at, r.released_at,
+      r.exit_code, r.exit_signal, r.is_oom_killed, r.status_reason, r.status_detail, r.teardown_state,
+      r.teardown_requested_at, r.teardown_deadline_at, r.stop_grace_ms, r.progress, r.image_digest,
+      r.cpu_count, r.ram_bytes, r.storage_bytes
+    from job_runs r join jobs j on j.id = r.job_id
+    where r.id = any ($1::uuid[]) order by j.id, r.id for update of j, r`,
+};
+
+function lockRuns(sql: Sql, runIds: readonly string[]): Promise<LockedRow[]> {
+  return sql.query<LockedRow>(lockRunsStatement, [runIds]);
+}
+
+function toLocked(row: LockedRow): LockedRun {
+  return {
+    jobId: row.job_id,
+    runId: row.run_id,
+    wasReleased: row.released_at !== null,
+    cpuCount: row.cpu_count,
+    ramBytes: row.ram_bytes,
+    storageBytes: row.storage_bytes,
+    run: toRunState(row),
+  };
+}
+
+function toJobState(row: LockedRow): JobState {
+  return {
+    status: row.job_status,
+    task: row.task,
+    maxRetryCount: row.max_retry_count,
+    maxTimeoutAssignMs: row.max_timeout_assign_ms,
+    maxTimeoutRunMs: row.max_timeout_run_ms,
+    failedRunCount: row.failed_run_count,
+    lostRunCount: row.lost_run_count,
+    timeoutAssignAtMs: row.timeout_assign_at,
+    startedAtMs: row.job_started_at,
+    completedAtMs: row.completed_at,
+    statusReason: row.job_status_reason,
+    statusDetail: row.job_status_detail,
+    avoidNodeIds: row.avoid_node_ids,
+  };
+}
+
+function toRunState(row: LockedRow): RunState {
+  return {
+    nodeId: row.node_id,
+    attempt: row.attempt,
+    status: row.status,
+    desired: row.desired,
+    runDeadlineAtMs: row.run_deadline_at,
+    startedAtMs: row.started_at,
+    endedAtMs: row.ended_at,
+    releasedAtMs: row.released_at,
+    exitCode: row.exit_code,
+    exitSignal: row.exit_signal,
+    isOomKilled: row.is_oom_killed,
+    statusReason: row.status_reason,
+    statusDetail: row.status_detail,
+    teardown: toTeardown(row),
+    stopGraceMs: row.stop_grace_ms,
+    progress: row.progress,
+    imageDigest: row.image_digest,
+  };
+}
+
+const time = (column: string) => `to_timestamp(i.${column} / 1000)`;
+
+/** Terminal statuses are guarded here too: a row that ended is never rewritten with another word. */
+const writeStates = {
+  name: 'write_states',
+  text: `
+    with input as materialized (
+      select * from json_to_recordset($1::json) as i(
+        id uuid, node_id uuid, is_release boolean, cpu double precision, ram bigint, storage bigint,
+        status text, desired text, run_deadline_at double precision, started_at double precision,
+        ended_at double precision, released_at double precision, exit_code integer, exit_signal text,
+        is_oom_killed boolean, status_reason text, status_detail jsonb, teardown_state text,
+        teardown_requested_at double precision, teardown_deadline_at double precision, stop_grace_ms integer,
+        progress jsonb, image_digest text)
+    ), runs_written as (
+      update job_runs r set status = i.status, desired = i.desired, run_deadline_at = ${time('run_deadline_at')},
+        started_at = ${time('started_at')}, ended_at = ${time('ended_at')}, released_at = ${time('released_at')},
+        exit_code = i.exit_code, exit_signal = i.exit_signal, is_oom_killed = i.is_oom_killed,
+        status_reason = i.status_reason, status_detail = i.status_detail, teardown_state = i.teardown_state,
+        teardown_requested_at = ${time('teardown_requested_at')},
+        teardown_deadline_at = ${time('teardown_deadline_at')}, stop_grace_ms = i.stop_grace_ms,
+        progress = i.progress, image_digest = i.image_digest, updated_at = flotilla_now()
+      from input i where r.id = i.id
+        and (r.status not in ('COMPLETED', 'FAILED', 'CANCELLED') or r.status = i.status)
+    ), jobs_written as (
+      update jobs j set status = i.status, failed_run_count = i.failed_run_count,
+        lost_run_count = i.lost_run_count, timeout_assign_at = ${time('timeout_assign_at')},
+        started_at = ${time('started_at')}, completed_at = ${time('completed_at')},
+        status_reason = i.status_reason, status_detail = i.status_detail, avoid_node_ids = i.avoid_node_ids,
+        updated_at = flotilla_now(), changed_in = pg_current_xact_id()
+      from json_to_recordset($2::json) as i(
+        id uuid, status text, failed_run_count integer, lost_run_count integer, timeout_assign_at double precision,
+        started_at double precision, completed_at double precision, status_reason text, status_detail jsonb,
+        avoid_node_ids uuid[])
+      where j.id = i.id and j.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    ), gpus_freed as (
+      delete from gpu_allocations g using input i where g.run_id = i.id and i.is_release
+    ), node_rows as (
+      select n.id from nodes n where n.id in (select node_id from input where is_release) order by n.id for update
+    ), nodes_written as (
+      update nodes n set cpu_allocated = greatest(0, n.cpu_allocated - f.cpu),
+        ram_allocated = greatest(0, n.ram_allocated - f.ram),
+        storage_allocated = greatest(0, n.storage_allocated - f.storage),
+        run_count = greatest(0, n.run_count - f.runs), changed_in = pg_current_xact_id()
+      from (select node_id, sum(cpu) as cpu, sum(ram)::bigint as ram, sum(storage)::bigint as storage,
+          count(*)::integer as runs from input where is_release group by node_id) f
+      where n.id = f.node_id and n.id in (select id from node_rows)
+    )
+    insert into job_events (created_at, job_id, run_id, kind, from_status, to_status, actor, detail)
+    select flotilla_now(), e.job_id, e.run_id, e.kind, e.from_status, e.to_status, $4::jsonb, e.detail
+    from json_to_recordset($3::json) as e(
+      job_id uuid, run_id uuid, kind text, from_status text, to_status text, detail jsonb)`,
+};
+
+async function write(
+  sql: Sql,
+  decided: Decided,
+  { locked, actor }: { locked: Locked; actor: Record<string, unknown> },
+): Promise<void> {
+  const events = decided.records.map(({ jobId, runId, kind, from, to, detail }) => ({
+    job_id: jobId,
+    run_id: runId,
+    kind,
+    from_status: from,
+    to_status: to,
+    detail,
+  }));
+  const runs = [...decided.changedRuns].flatMap((runId) => writtenRun(locked.runs.get(runId)));
+  const jobs = [...decided.changedJobs].flatMap((jobId) => writtenJob(jobId, locked.jobs.get(jobId)));
+  await sql.query(writeStates, [
+    JSON.stringify(runs),
+    JSON.stringify(jobs),
+    JSON.stringify(events),
+    JSON.stringify(actor),
+  ]);
+}
+
+function writtenJob(jobId: string, job: JobState | undefined) {
+  if (job === undefined) return [];
+  return [
+    {
+      id: jobId,
+      status: job.status,
+      failed_run_count: job.failedRunCount,
+      lost_run_count: job.lostRunCount,
+      timeout_assign_at: job.timeoutAssignAtMs,
+      started_at: job.startedAtMs,
+      completed_at: job.completedAtMs,
+      status_reason: job.statusReason,
+      status_detail: job.statusDetail,
+      avoid_node_ids: job.avoidNodeIds,
+    },
+  ];
+}
+
+function writtenRun(held: LockedRun | undefined) {
+  if (held === undefined) return [];
+  const { run } = held;
+  return [
+    {
+      id: held.runId,
+      node_id: run.nodeId,
+      is_release: !held.wasReleased && run.releasedAtMs !== null,
+      cpu: held.cpuCount,
+      ram: held.ramBytes,
+      storage: held.storageBytes,
+      status: run.status,
+      desired: run.desired,
+      run_deadline_at: run.runDeadlineAtMs,
+      started_at: run.startedAtMs,
+      ended_at: run.endedAtMs,
+      released_at: run.releasedAtMs,
+      exit_code: run.exitCode,
+      exit_signal: run.exitSignal,
+      is_oom_killed: run.isOomKilled,
+      status_reason: run.statusReason,
+      status_detail: run.statusDetail,
+      teardown_state: run.teardown?.state ?? null,
+      teardown_requested_at: run.teardown?.requestedAtMs ?? null,
+      teardown_deadline_at: run.teardown?.deadlineAtMs ?? null,
+      stop_grace_ms: run.stopGraceMs,
+      progress: run.progress,
+      image_digest: run.imageDigest,
+    },
+  ];
+}
