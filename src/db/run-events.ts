@@ -1,5 +1,4 @@
 // Life events of runs, applied in batches: rows are locked, the domain decides, one statement writes.
-import type { JobRunStatus, JobStatus, JobTask, TeardownState } from '../domain/job.ts';
 import {
   type JobState,
   type LifeEvent,
@@ -8,7 +7,7 @@ import {
   transition,
 } from '../domain/transition.ts';
 import type { Database, Sql } from './database.ts';
-import { toTeardown } from './job-rows.ts';
+import { type LockedRun, lockRuns, toJobState, toLockedRun } from './run-event-rows.ts';
 
 /** An event for one run. `from` fences: reports of another node or another attempt change nothing. */
 export interface RunLifeEvent {
@@ -44,22 +43,14 @@ export async function applyRunEvents(
       sql,
       events.map((event) => event.runId),
     );
-    const states = new Map(rows.map((row) => [row.run_id, toLocked(row)]));
-    const outcome = decide(events, states, rows[0]?.now ?? 0);
-    if (outcome.changed.size > 0)
-      await write(sql, [...outcome.changed.values()], { events: outcome.records, actor });
-    return outcome.answers;
+    const locked = {
+      runs: new Map(rows.map((row) => [row.run_id, toLockedRun(row)])),
+      jobs: new Map(rows.map((row) => [row.job_id, toJobState(row)])),
+    };
+    const decided = decide(events, locked, rows[0]?.now ?? 0);
+    if (decided.changedRuns.size > 0) await write(sql, decided, { locked, actor });
+    return decided.answers;
   });
-}
-
-interface LockedRun {
-  jobId: string;
-  runId: string;
-  run: RunState;
-  wasReleased: boolean;
-  cpuCount: number;
-  ramBytes: number;
-  storageBytes: number;
 }
 
 interface EventRecord {
@@ -150,118 +141,6 @@ function recordOf(event: LifeEvent, before: LockedRun, after: LockedRun): EventR
     from: before.run.status,
     to: after.run.status,
     detail,
-  };
-}
-
-interface LockedRow {
-  now: number;
-  job_id: string;
-  run_id: string;
-  job_status: JobStatus;
-  task: JobTask;
-  max_retry_count: number;
-  max_timeout_assign_ms: number;
-  max_timeout_run_ms: number | null;
-  failed_run_count: number;
-  lost_run_count: number;
-  timeout_assign_at: number | null;
-  job_started_at: number | null;
-  completed_at: number | null;
-  job_status_reason: string | null;
-  job_status_detail: Record<string, unknown> | null;
-  avoid_node_ids: string[];
-  node_id: string;
-  attempt: number;
-  status: JobRunStatus;
-  desired: 'run' | 'stop';
-  run_deadline_at: number | null;
-  started_at: number | null;
-  ended_at: number | null;
-  released_at: number | null;
-  exit_code: number | null;
-  exit_signal: string | null;
-  is_oom_killed: boolean;
-  status_reason: string | null;
-  status_detail: Record<string, unknown> | null;
-  teardown_state: TeardownState | null;
-  teardown_requested_at: number | null;
-  teardown_deadline_at: number | null;
-  stop_grace_ms: number | null;
-  progress: unknown;
-  image_digest: string | null;
-  cpu_count: number;
-  ram_bytes: number;
-  storage_bytes: number;
-}
-
-const lockRunsStatement = {
-  name: 'lock_runs',
-  text: `
-    select flotilla_now() as now, j.id as job_id, r.id as run_id, j.status as job_status, j.task, j.max_retry_count,
-      j.max_timeout_assign_ms, j.max_timeout_run_ms, j.failed_run_count, j.lost_run_count, j.timeout_assign_at,
-      j.started_at as job_started_at, j.completed_at, j.status_reason as job_status_reason,
-      j.status_detail as job_status_detail, j.avoid_node_ids,
-      r.node_id, r.attempt, r.status, r.desired, r.run_deadline_at, r.started_at, r.ended_at, r.released_at,
-      r.exit_code, r.exit_signal, r.is_oom_killed, r.status_reason, r.status_detail, r.teardown_state,
-      r.teardown_requested_at, r.teardown_deadline_at, r.stop_grace_ms, r.progress, r.image_digest,
-      r.cpu_count, r.ram_bytes, r.storage_bytes
-    from job_runs r join jobs j on j.id = r.job_id
-    where r.id = any ($1::uuid[]) order by j.id, r.id for update of j, r`,
-};
-
-function lockRuns(sql: Sql, runIds: readonly string[]): Promise<LockedRow[]> {
-  return sql.query<LockedRow>(lockRunsStatement, [runIds]);
-}
-
-function toLocked(row: LockedRow): LockedRun {
-  return {
-    jobId: row.job_id,
-    runId: row.run_id,
-    wasReleased: row.released_at !== null,
-    cpuCount: row.cpu_count,
-    ramBytes: row.ram_bytes,
-    storageBytes: row.storage_bytes,
-    run: toRunState(row),
-  };
-}
-
-function toJobState(row: LockedRow): JobState {
-  return {
-    status: row.job_status,
-    task: row.task,
-    maxRetryCount: row.max_retry_count,
-    maxTimeoutAssignMs: row.max_timeout_assign_ms,
-    maxTimeoutRunMs: row.max_timeout_run_ms,
-    failedRunCount: row.failed_run_count,
-    lostRunCount: row.lost_run_count,
-    timeoutAssignAtMs: row.timeout_assign_at,
-    startedAtMs: row.job_started_at,
-    completedAtMs: row.completed_at,
-    statusReason: row.job_status_reason,
-    statusDetail: row.job_status_detail,
-    avoidNodeIds: row.avoid_node_ids,
-  };
-}
-
-function toRunState(row: LockedRow): RunState {
-  return {
-    nodeId: row.node_id,
-    attempt: row.attempt,
-    status: row.status,
-    desired: row.desired,
-    runDeadlineAtMs: row.run_deadline_at,
-    startedAtMs: row.started_at,
-    endedAtMs: row.ended_at,
-    releasedAtMs: row.released_at,
-    exitCode: row.exit_code,
-    exitSignal: row.exit_signal,
-    isOomKilled: row.is_oom_killed,
-    statusReason: row.status_reason,
-    statusDetail: row.status_detail,
-    teardown: toTeardown(row),
-    stopGraceMs: row.stop_grace_ms,
-    progress: row.progress,
-    imageDigest: row.image_digest,
   };
 }
 
