@@ -1,0 +1,131 @@
+// The signed client of the Flotilla API: one function for each endpoint, named as on the server.
+import { randomBytes, randomUUID } from 'node:crypto';
+import { setTimeout as sleepFor } from 'node:timers/promises';
+import type { ApiKey, CreateApiKeyBody, CreatedApiKey } from '../protocol/api-key.ts';
+import type { CancelJobBody, CreateJobBody, Job } from '../protocol/job.ts';
+import type { JobRun, JobRunDetail, JobRunLogs } from '../protocol/job-run.ts';
+import type { ListEnvelope } from '../protocol/list.ts';
+import type { CreatedNode, CreateNodeBody, Node } from '../protocol/node.ts';
+import { type Caller, type CallOptions, call, type Edge } from './call.ts';
+import { type FollowOptions, followLogs } from './follow-logs.ts';
+import { createHttpTransport, type HttpTransport } from './http-transport.ts';
+import type { ListQuery } from './query.ts';
+import { type WaitOptions, waitForJob } from './wait-for-job.ts';
+
+export type ClientOptions = {
+  /** Where the server listens, `http://127.0.0.1:7070`. */
+  url: string;
+  publicKey: string;
+  secretKey: string;
+  /** For each try of a call; 30 s when absent. */
+  timeoutMs?: number;
+  /** PEM of the authority that signed the server's certificate, when it is not a well-known one. */
+  ca?: string | Buffer;
+  transport?: HttpTransport;
+  edge?: Partial<Edge>;
+};
+
+export type Client = ReturnType<typeof createClient>;
+
+/** Every call throws `ApiError` when the server refuses and `ConnectionError` when it cannot be reached. */
+export function createClient(options: ClientOptions) {
+  const { url, publicKey, secretKey, timeoutMs = 30_000, ca } = options;
+  const caller: Caller = {
+    url: new URL(url),
+    key: { publicKey, secretKey },
+    transport: options.transport ?? createHttpTransport({ ca }),
+    timeoutMs,
+    edge: { ...defaultEdge, ...options.edge },
+  };
+  // The server's schemas are the contract; what comes back is taken at its word here and nowhere else.
+  const request = async <T>(method: string, path: string, callOptions: CallOptions = {}): Promise<T> =>
+    (await call(caller, { method, path, ...callOptions })) as T;
+  return {
+    request,
+    jobs: jobsOf(caller, request),
+    runs: runsOf(caller, request),
+    nodes: nodesOf(request),
+    keys: keysOf(request),
+    close: () => caller.transport.close(),
+  };
+}
+
+type Send = <T>(method: string, path: string, options?: CallOptions) => Promise<T>;
+
+const defaultEdge: Edge = {
+  nowMs: Date.now,
+  sleep: (ms, signal) => sleepFor(ms, undefined, signal === undefined ? {} : { signal }),
+  random: Math.random,
+  nonce: () => randomBytes(16).toString('hex'),
+};
+
+function jobsOf(caller: Caller, send: Send) {
+  const get = (uuid: string, options: CallOptions = {}) => send<Job>('GET', itemPath('jobs', uuid), options);
+  return {
+    /** With an idempotency key, its own unless given, so that a lost answer never makes a second job. */
+    create: (body: CreateJobBody, options: { idempotencyKey?: string } = {}) => {
+      const headers = { 'Idempotency-Key': options.idempotencyKey ?? randomUUID() };
+      return send<Job>('POST', '/v1/jobs', { body, headers });
+    },
+    list: (query: ListQuery = {}) => send<ListEnvelope<Job>>('GET', '/v1/jobs', { query }),
+    get: (uuid: string) => get(uuid),
+    /** Stops the job in whatever state it is; with `wait_ms` the answer comes when its teardown has ended. */
+    cancel: (uuid: string, body?: CancelJobBody) => {
+      const timeoutMs = caller.timeoutMs + (body?.wait_ms ?? 0);
+      return send<Job>('PUT', `${itemPath('jobs', uuid)}/cancel`, { body, timeoutMs });
+    },
+    wait: (uuid: string, options: WaitOptions = {}) => {
+      const { signal } = options;
+      return waitForJob({ edge: caller.edge, signal, get: () => get(uuid, { signal }) }, options);
+    },
+  };
+}
+
+function runsOf(caller: Caller, send: Send) {
+  const path = (uuid: string) => itemPath('job-runs', uuid);
+  type Slice = { offset?: number; limit?: number };
+  const logs = (uuid: string, query: Slice, options: CallOptions = {}) =>
+    send<JobRunLogs>('GET', `${path(uuid)}/logs`, { ...options, query });
+  return {
+    list: (query: ListQuery = {}) => send<ListEnvelope<JobRun>>('GET', '/v1/job-runs', { query }),
+    get: (uuid: string) => send<JobRunDetail>('GET', path(uuid)),
+    logs: (uuid: string, slice: Slice = {}) => logs(uuid, slice),
+    /** Calls `onChunk` with each piece of the log until the run has ended and its last byte was read. */
+    followLogs: (
+      uuid: string,
+      onChunk: (logs: JobRunLogs) => void | Promise<void>,
+      options: FollowOptions = {},
+    ) => {
+      const { signal } = options;
+      const source = {
+        edge: caller.edge,
+        signal,
+        logs: (offset: number) => logs(uuid, { offset }, { signal }),
+        run: () => send<JobRunDetail>('GET', path(uuid), { signal }),
+      };
+      return followLogs(source, onChunk, options);
+    },
+  };
+}
+
+function nodesOf(send: Send) {
+  return {
+    create: (body: CreateNodeBody) => send<CreatedNode>('POST', '/v1/nodes', { body }),
+    list: (query: ListQuery = {}) => send<ListEnvelope<Node>>('GET', '/v1/nodes', { query }),
+    get: (uuid: string) => send<Node>('GET', itemPath('nodes', uuid)),
+  };
+}
+
+function keysOf(send: Send) {
+  return {
+    create: (body: CreateApiKeyBody) => send<CreatedApiKey>('POST', '/v1/api-keys', { body }),
+    list: (query: ListQuery = {}) => send<ListEnvelope<ApiKey>>('GET', '/v1/api-keys', { query }),
+    revoke: (uuid: string) => send<ApiKey>('DELETE', itemPath('api-keys', uuid)),
+  };
+}
+
+function itemPath(resource: string, uuid: string): string {
+  if (!/^[\w-]+$/.test(uuid))
+    throw new Error(`Cannot look up "${uuid}": give the uuid of one of the ${resource}.`);
+  return `/v1/${resource}/${uuid}`;
+}
