@@ -1,0 +1,61 @@
+// Style rules that one file alone can break.
+import type { SourceFile } from './source-file.ts';
+
+const maxFileLines = 400;
+const longFileLines = 250;
+const longFunctionLines = 70;
+const manyExports = 3;
+
+const impure =
+  /^(Date\.now|performance|Math\.random|process|console|crypto|fetch|setTimeout|setInterval|setImmediate|globalThis)$/;
+// Not `create database`: src/embedded makes the database before src/db can open it.
+const sql =
+  /^\s*(select\b[\s\S]*\bfrom\b|insert\s+into\b|update\s+[\w."{}]+\s+set\b|delete\s+from\b|with\s+(recursive\s+)?\w+\s+as\b|(create|alter|drop|truncate)\s+(table|index|type|schema|function)\b|(listen|notify)\s+\w+\s*$)/i;
+// Written in two parts so that this file does not name what it looks for.
+const unfinished = new RegExp(
+  `\\b(${['TO', 'FIX'].map((start) => start + (start === 'TO' ? 'DO' : 'ME')).join('|')})\\b`,
+);
+
+/** What must not be. */
+export function fileProblems(file: SourceFile): string[] {
+  const problems: string[] = [];
+  const say = (problem: string, line?: number) =>
+    problems.push(`${file.path}${line === undefined ? '' : `:${line}`} ${problem}`);
+  if (file.hasDefaultExport) say('has a default export');
+  if (file.lineCount > maxFileLines) say(`has ${file.lineCount} lines, more than ${maxFileLines}: split it`);
+  for (const [index, line] of file.text.split('\n').entries()) {
+    if (unfinished.test(line)) say('leaves something to be done later: do it or drop it', index + 1);
+  }
+  if (!file.path.startsWith('src/')) return problems;
+  if (!/^(#!.*\n)?\/[/*]/.test(file.text)) say('does not open with a comment that says its duty', 1);
+  if (file.hasReExport || file.path.endsWith('/index.ts'))
+    say('is a barrel: import from where things are made');
+  if (!file.path.startsWith('src/db/')) {
+    for (const literal of file.literals)
+      if (sql.test(literal.text)) say('holds SQL outside src/db', literal.line);
+  }
+  if (file.path.startsWith('src/domain/') && !file.path.endsWith('.test.ts')) {
+    for (const { name, line } of file.names) {
+      if (impure.test(name)) say(`uses ${name}: time, chance and the outside are passed in to domain`, line);
+    }
+  }
+  return problems;
+}
+
+/** What deserves a look: lengths and the number of exports. */
+export function fileWarnings(file: SourceFile): string[] {
+  const isTest = file.path.endsWith('.test.ts');
+  const warnings = file.functions
+    .filter((it) => it.lineCount > longFunctionLines)
+    .map((it) => `${file.path}:${it.line} function ${it.name} has ${it.lineCount} lines`);
+  if (file.lineCount > longFileLines) warnings.push(`${file.path} has ${file.lineCount} lines`);
+  if (!isTest && !isSchema(file) && file.exports.length > manyExports) {
+    warnings.push(`${file.path} has ${file.exports.length} exports`);
+  }
+  return warnings;
+}
+
+/** Protocol files export a schema and its type for each shape, so counting says nothing there. */
+function isSchema(file: SourceFile): boolean {
+  return file.path.startsWith('src/protocol/');
+}
