@@ -1,0 +1,46 @@
+// What the command line needs of the process around it, passed in so that tests can stand in for it.
+import { homedir } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
+
+export interface Output {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
+export interface Io {
+  stdin: AsyncIterable<Uint8Array | string>;
+  stdout: Output;
+  stderr: Output;
+  env: Readonly<Record<string, string | undefined>>;
+  homeDirectory: string;
+  isRoot: boolean;
+  nowMs(): number;
+  sleep(ms: number): Promise<void>;
+  /** Runs `listener` at Ctrl-C instead of ending the process, until the returned function is called. */
+  onInterrupt(listener: () => void): () => void;
+}
+
+/** The real process. A reader that went away (`| head`) ends it quietly. */
+export function processIo(): Io {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', endQuietlyOnClosedPipe);
+  return {
+    stdin: process.stdin,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+    homeDirectory: homedir(),
+    isRoot: process.getuid?.() === 0,
+    nowMs: () => Date.now(),
+    sleep: (ms) => delay(ms),
+    onInterrupt(listener) {
+      process.on('SIGINT', listener);
+      return () => process.off('SIGINT', listener);
+    },
+  };
+}
+
+function endQuietlyOnClosedPipe(error: NodeJS.ErrnoException) {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+}

@@ -1,0 +1,158 @@
+// Makes the body of "create a job" from what the command line says, over a JSON body where one is given.
+import type { CreateJobBody } from '../protocol/job.ts';
+import { UsageError } from './errors.ts';
+import type { ImageReference } from './image-reference.ts';
+import type { Io } from './io.ts';
+
+/** Options of `job submit`, already read: numbers, milliseconds, contents of files. */
+export interface SubmitOptions {
+  task?: 'BATCH' | 'PERSISTENT';
+  title?: string;
+  description?: string;
+  cpu?: number;
+  ramGb?: number;
+  storageGb?: number;
+  gpus?: number;
+  gpuName?: string;
+  vramGb?: number;
+  env?: Record<string, string>;
+  ports?: number[];
+  labels?: Record<string, string>;
+  sshKey?: string;
+  allowedIps?: string[];
+  timeoutMs?: number;
+  startTimeoutMs?: number;
+  assignTimeoutMs?: number;
+  retries?: number;
+  priority?: number;
+  regions?: string[];
+  registryHost?: string;
+  registryUser?: string;
+  registrySecret?: string;
+  entrypoint?: string[];
+  stopSignal?: string;
+  stopGraceMs?: number;
+}
+
+/** A BATCH job must say how long it may run; without --timeout it may take this long. */
+export const defaultRunTimeoutMs = 3_600_000;
+const titleLength = 64;
+
+/** The body for a job described by an image, a command and options alone. */
+export function bodyFromImage(
+  image: ImageReference,
+  command: string[],
+  options: SubmitOptions,
+): CreateJobBody {
+  const isBatch = options.task !== 'PERSISTENT';
+  const body: CreateJobBody = {
+    task: 'BATCH',
+    title: titleOf(image, command),
+    ...(isBatch ? { max_timeout_run_ms: defaultRunTimeoutMs } : {}),
+    parameters: { type: 'docker', parameters: { ...image } },
+  };
+  return withOptions(body, command, options);
+}
+
+/** `body` as written, with the options laid over it; env and labels are merged, all else replaced. */
+export function withOptions(body: CreateJobBody, command: string[], options: SubmitOptions): CreateJobBody {
+  const container = body.parameters?.parameters;
+  const env = options.env && { ...container?.env, ...options.env };
+  const labels = options.labels && { ...body.labels, ...options.labels };
+  return {
+    ...body,
+    ...given({
+      task: options.task,
+      title: options.title,
+      description: options.description,
+      cpu_count: options.cpu,
+      min_ram_gb: options.ramGb,
+      min_storage_gb: options.storageGb,
+      gpu_count: options.gpus,
+      gpu_name: options.gpuName,
+      min_vram_gb: options.vramGb,
+      max_timeout_run_ms: options.timeoutMs,
+      max_timeout_start_ms: options.startTimeoutMs,
+      max_timeout_assign_ms: options.assignTimeoutMs,
+      max_retry_count: options.retries,
+      priority: options.priority,
+      allowed_region_codes: options.regions,
+      labels,
+    }),
+    parameters: {
+      ...body.parameters,
+      parameters: {
+        ...container,
+        ...given({ ...containerFields(options), env, command: orAbsent(command) }),
+      },
+    },
+  };
+}
+
+function containerFields(options: SubmitOptions) {
+  return {
+    host: options.registryHost,
+    user: options.registryUser,
+    secret: options.registrySecret,
+    ports: options.ports,
+    sshkey: options.sshKey,
+    allowed_ips: options.allowedIps,
+    entrypoint: options.entrypoint,
+    stop_signal: options.stopSignal,
+    stop_grace_ms: options.stopGraceMs,
+  };
+}
+
+/** Lines of an env file: `KEY=VALUE`, `#` comments and empty lines; the value is taken as it stands. */
+export function parseEnvFile(text: string, environment: Io['env']): Record<string, string> {
+  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '' && !line.trimStart().startsWith('#'));
+  return Object.assign({}, ...lines.map((line) => parseEnv(line, environment)));
+}
+
+/** `KEY=VALUE`, or `KEY` alone for the value of the caller's own environment, as docker does. */
+export function parseEnv(text: string, environment: Io['env']): Record<string, string> {
+  const split = text.indexOf('=');
+  const key = split === -1 ? text : text.slice(0, split);
+  if (!/^[^\s=\0]+$/.test(key)) throw new UsageError(`"${text}" is not KEY=VALUE.`);
+  const value = split === -1 ? environment[key] : text.slice(split + 1);
+  if (value === undefined)
+    throw new UsageError(`Environment variable ${key} is not set here: write ${key}=VALUE.`);
+  return { [key]: value };
+}
+
+/** `KEY=VALUE` of a label; a key alone has an empty value. */
+export function parseLabel(text: string): Record<string, string> {
+  const split = text.indexOf('=');
+  const key = split === -1 ? text : text.slice(0, split);
+  if (!/^[A-Za-z0-9._/-]+$/.test(key)) {
+    throw new UsageError(
+      `"${text}" is not a label: write KEY=VALUE, the key of letters, digits and ._-/ only.`,
+    );
+  }
+  return { [key]: split === -1 ? '' : text.slice(split + 1) };
+}
+
+/** One line of a public key; a private key is refused before it leaves this machine. */
+export function checkPublicKey(text: string, file: string): string {
+  if (text.includes('PRIVATE KEY')) {
+    throw new UsageError(`${file} holds a private key: name the public one (usually ${file}.pub).`);
+  }
+  if (!/^(ssh|ecdsa|sk)-\S+ \S+/m.test(text)) throw new UsageError(`${file} holds no SSH public key.`);
+  return text.trim();
+}
+
+function titleOf(image: ImageReference, command: string[]): string {
+  const name = image.image.slice(image.image.lastIndexOf('/') + 1);
+  const words = [...[name, ...command].join(' ').replace(/\s+/g, ' ').trim()];
+  return words.length <= titleLength ? words.join('') : `${words.slice(0, titleLength - 1).join('')}…`;
+}
+
+function orAbsent(command: string[]): string[] | undefined {
+  return command.length > 0 ? command : undefined;
+}
+
+type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
+function given<T extends object>(fields: T): Given<T> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Given<T>;
+}

@@ -1,0 +1,58 @@
+// The long-running roles of the program, as the command line asks for them; src/main.ts implements them.
+
+/** How a server listens and where its state lies. */
+export interface ServerOptions {
+  /** 0: any free port. */
+  port: number;
+  host: string;
+  dataDirectory: string;
+  /** null: the embedded PostgreSQL. */
+  databaseUrl: string | null;
+  tls: { certFile: string; keyFile: string } | null;
+  isInsecureHttpAllowed: boolean;
+  /** Addresses or CIDRs of proxies whose X-Forwarded-For is believed. */
+  trustedProxies: string[];
+}
+
+export interface UpOptions extends ServerOptions {
+  /** End after the hello job; the exit code says whether it was COMPLETED. */
+  isOnce: boolean;
+  hasHello: boolean;
+  /** null: found by DOCKER_HOST and the usual sockets. */
+  dockerSocket: string | null;
+}
+
+export interface NodeKey {
+  url: string;
+  publicKey: string;
+  secretKey: string;
+  nodeUuid: string;
+  /** PEM of the server's certificate authority, when it is a private one. */
+  ca: string | null;
+}
+
+export interface NodeRunOptions {
+  key: NodeKey;
+  dockerSocket: string | null;
+}
+
+export interface KeyRecoverOptions {
+  dataDirectory: string;
+  databaseUrl: string | null;
+}
+
+export interface RecoveredKey {
+  publicKey: string;
+  secretKey: string;
+  /** Where it was written; null when nowhere. */
+  keyFile: string | null;
+}
+
+/** Each role resolves to the exit code of the process when it has ended. */
+export interface Roles {
+  version: string;
+  up(options: UpOptions): Promise<number>;
+  server(options: ServerOptions): Promise<number>;
+  nodeRun(options: NodeRunOptions): Promise<number>;
+  keyRecover(options: KeyRecoverOptions): Promise<RecoveredKey>;
+}
