@@ -240,8 +240,7 @@ create table run_log_states (
   stdout_offset bigint not null default 0,
   stdout_position text,
   stderr_offset bigint not null default 0,
-  stderr_position text,
-  is_complete boolean not null default false
+  stderr_position text
 ) with (fillfactor = 50);
 
 -- Makes the partitions of the coming days; the default ones only catch what a stopped clockwork missed.

@@ -1,0 +1,37 @@
+// Leadership as a row: holder, epoch and expiry by the database's clock, so that neither a pooler nor a dead peer can hold it.
+import type { Sql } from './database.ts';
+
+export interface Leadership {
+  name: string;
+  holder: string;
+  epoch: number;
+}
+
+/** Takes the leadership when it is free or expired (the epoch rises), renews it when it is ours; null when another leads. */
+export async function claimLeadership(
+  sql: Sql,
+  claim: { name: string; holder: string; leaseMs: number },
+): Promise<Leadership | null> {
+  const [row] = await sql.query<{ epoch: number }>(
+    {
+      name: 'claim_leadership',
+      text: `insert into leaderships as l (name, holder, epoch, expires_at)
+        values ($1, $2, 1, flotilla_now() + $3 * interval '1 millisecond')
+        on conflict (name) do update set holder = excluded.holder, expires_at = excluded.expires_at,
+          epoch = case when l.holder = excluded.holder then l.epoch else l.epoch + 1 end
+        where l.holder = excluded.holder or l.expires_at < flotilla_now()
+        returning epoch`,
+    },
+    [claim.name, claim.holder, claim.leaseMs],
+  );
+  return row === undefined ? null : { name: claim.name, holder: claim.holder, epoch: row.epoch };
+}
+
+/** Gives it up at once, so that another replica need not wait for the expiry. */
+export async function releaseLeadership(sql: Sql, leadership: Leadership): Promise<void> {
+  await sql.query(
+    `update leaderships set expires_at = flotilla_now() - interval '1 millisecond'
+     where name = $1 and holder = $2 and epoch = $3`,
+    [leadership.name, leadership.holder, leadership.epoch],
+  );
+}

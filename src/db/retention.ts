@@ -1,0 +1,39 @@
+// Retention: partitions are made ahead and dropped when their time is over.
+import type { Sql } from './database.ts';
+import { dropOldNonces } from './nonces.ts';
+
+export interface Retention {
+  logDays: number;
+  eventDays: number;
+}
+
+export const defaultRetention: Retention = { logDays: 30, eventDays: 90 };
+
+/** Keys freed per round; more would hold their rows' locks for long. */
+const idempotencyBatch = 1_000;
+
+/** Makes the coming days' partitions; needed before the first event or log line. */
+export async function ensurePartitions(sql: Sql): Promise<void> {
+  await sql.query('select flotilla_ensure_partitions(flotilla_now())');
+}
+
+/** One round of keeping house; safe to run from every replica. */
+export async function enforceRetention(sql: Sql, retention: Retention): Promise<void> {
+  await ensurePartitions(sql);
+  await dropOldNonces(sql);
+  await dropBefore(sql, 'run_logs', retention.logDays);
+  await dropBefore(sql, 'job_events', retention.eventDays);
+  await sql.query(
+    `update jobs set idempotency_key = null, idempotency_hash = null where id in (
+       select id from jobs where idempotency_key is not null and created_at < flotilla_now() - interval '24 hours'
+       limit $1)`,
+    [idempotencyBatch],
+  );
+}
+
+async function dropBefore(sql: Sql, parent: string, days: number): Promise<void> {
+  await sql.query(`select flotilla_drop_old_partitions($1, flotilla_now() - $2 * interval '1 day')`, [
+    parent,
+    days,
+  ]);
+}
