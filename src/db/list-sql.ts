@@ -50,7 +50,7 @@ function conditionOf(filter: Filter, bind: (value: unknown) => string): string {
     case 'number_range':
       return rangeOf(column, filter, (value) => `${bind(value)}::double precision`);
     case 'time_range':
-      return rangeOf(column, filter, (value) => `to_timestamp(${bind(value)}::double precision / 1000)`);
+      return timeRangeOf(column, filter, (value) => `to_timestamp(${bind(value)}::double precision / 1000)`);
     case 'labels':
       return `${column} <> '{}' and ${column} @> ${bind(JSON.stringify(filter.labels))}::jsonb`;
   }
@@ -64,6 +64,18 @@ function rangeOf(
   const bounds = [];
   if (range.from !== null) bounds.push(`${column} >= ${value(range.from)}`);
   if (range.to !== null) bounds.push(`${column} <= ${value(range.to)}`);
+  return bounds.length === 0 ? 'true' : bounds.join(' and ');
+}
+
+/** Stored times are finer than the milliseconds shown, so the upper end is the whole millisecond. */
+function timeRangeOf(
+  column: string,
+  range: { from: number | null; to: number | null },
+  value: (bound: number) => string,
+): string {
+  const bounds = [];
+  if (range.from !== null) bounds.push(`${column} >= ${value(range.from)}`);
+  if (range.to !== null) bounds.push(`${column} < ${value(range.to + 1)}`);
   return bounds.length === 0 ? 'true' : bounds.join(' and ');
 }
 

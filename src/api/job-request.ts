@@ -1,0 +1,356 @@
+// Reads the body of a create: the schema's rules and those no schema can say, all in one answer.
+import { BlockList, isIP } from 'node:net';
+import type { ContainerSpec, JobSpec, VolumeSpec } from '../domain/job.ts';
+import type { FieldIssue } from '../protocol/error.ts';
+import { CreateJobBody } from '../protocol/job.ts';
+import { regionCodes } from '../protocol/schema.ts';
+import { validationFailed } from './errors.ts';
+import { bodyCheck, describe } from './validate.ts';
+
+export interface JobRequest {
+  spec: JobSpec;
+  imageSizeBytes: number | null;
+}
+
+const createCheck = bodyCheck(CreateJobBody);
+
+const defaults = { timeoutMs: 300_000, title: 'Untitled job', maskedSecret: '***' };
+const limits = { envBytes: 131_072, labels: 64, labelKey: 128, labelValue: 256 };
+
+/** The job a body asks for; throws one validation error that lists every wrong field. */
+export function readJobRequest(body: unknown): JobRequest {
+  const issues = createCheck.issues(body ?? {});
+  const fields = asRecord(body);
+  issues.push(
+    ...recipeIssues(fields),
+    ...timeoutIssues(fields),
+    ...gpuIssues(fields),
+    ...regionIssues(fields),
+  );
+  issues.push(...labelIssues(fields.labels), ...containerIssues(containerFields(fields)));
+  if (issues.length > 0) throw validationFailed(issues);
+  return toRequest(body as CreateJobBody);
+}
+
+function toRequest(body: CreateJobBody): JobRequest {
+  const spec: JobSpec = {
+    task: body.task ?? 'BATCH',
+    title: textOf(body.title) ?? defaults.title,
+    description: textOf(body.description),
+    requirements: {
+      cpuCount: body.cpu_count ?? 0,
+      gpuCount: body.gpu_count ?? 0,
+      minRamGb: body.min_ram_gb ?? 0,
+      minStorageGb: body.min_storage_gb ?? 0,
+      minVramGb: body.min_vram_gb ?? 0,
+      gpuName: textOf(body.gpu_name),
+      gpuRegistryUuid: textOf(body.gpu_registry_uuid),
+      allowedRegionCodes: body.allowed_region_codes ?? [],
+    },
+    container: toContainer(body.parameters.parameters),
+    maxTimeoutAssignMs: body.max_timeout_assign_ms ?? defaults.timeoutMs,
+    maxTimeoutStartMs: body.max_timeout_start_ms ?? defaults.timeoutMs,
+    maxTimeoutRunMs: body.max_timeout_run_ms ?? null,
+    maxRetryCount: body.max_retry_count ?? 0,
+    maxNodeCount: body.max_node_count ?? 1,
+    labels: body.labels ?? {},
+    priority: body.priority ?? 0,
+  };
+  return { spec, imageSizeBytes: body.image_size_bytes ?? null };
+}
+
+type WireContainer = CreateJobBody['parameters']['parameters'];
+
+function toContainer(wire: WireContainer): ContainerSpec {
+  const { image, tag } = splitImage(wire.image, textOf(wire.tag));
+  return {
+    image,
+    tag,
+    host: textOf(wire.host),
+    user: textOf(wire.user),
+    secret: textOf(wire.secret),
+    imagesrc: textOf(wire.imagesrc),
+    ports: wire.ports ?? null,
+    env: wire.env ?? {},
+    sshkey: textOf(wire.sshkey),
+    allowedIps: wire.allowed_ips ?? [],
+    volumes: (wire.volumes ?? []).map(toVolume),
+    command: wire.command ?? null,
+    entrypoint: wire.entrypoint ?? null,
+    stopSignal: textOf(wire.stop_signal),
+    stopGraceMs: wire.stop_grace_ms ?? null,
+  };
+}
+
+function toVolume(volume: NonNullable<WireContainer['volumes']>[number]): VolumeSpec {
+  const { image, mount, tag, registry, user, secret } = volume;
+  return {
+    image,
+    mount,
+    tag: tag || 'latest',
+    registry: registry ?? '',
+    user: user ?? '',
+    secret: secret ?? '',
+  };
+}
+
+/** `""` and null mean absent. */
+function textOf(text: string | null | undefined): string | null {
+  return text === undefined || text === null || text === '' ? null : text;
+}
+
+function recipeIssues(fields: Fields): FieldIssue[] {
+  if (!('recipe_uuid' in fields)) return [];
+  return [
+    {
+      path: 'recipe_uuid',
+      expected: 'a plain job here; a recipe is cooked with POST /v1/job-recipes/{uuid}/cook',
+    },
+  ];
+}
+
+function timeoutIssues({ task, max_timeout_run_ms: timeout }: Fields): FieldIssue[] {
+  const path = 'max_timeout_run_ms';
+  if (task === 'PERSISTENT') {
+    if (timeout === undefined || timeout === null) return [];
+    return [{ path, expected: 'null or absent for a PERSISTENT job', received: describe(timeout) }];
+  }
+  if (timeout !== undefined && timeout !== null) return [];
+  return [{ path, expected: 'milliseconds, at least 60000, for a BATCH job', received: describe(timeout) }];
+}
+
+function gpuIssues({ gpu_name: name, gpu_registry_uuid: uuid }: Fields): FieldIssue[] {
+  if (!name || !uuid) return [];
+  return [
+    { path: 'gpu_registry_uuid', expected: 'absent when gpu_name is given: name a GPU by one of the two' },
+  ];
+}
+
+function regionIssues({ allowed_region_codes: codes }: Fields): FieldIssue[] {
+  if (!Array.isArray(codes)) return [];
+  const known = new Set<unknown>(regionCodes);
+  return codes.flatMap((code, index) =>
+    known.has(code) || typeof code !== 'string'
+      ? []
+      : [
+          {
+            path: `allowed_region_codes[${index}]`,
+            expected: 'a known region code, such as eu-central-1 or us-east-1',
+            received: code.slice(0, 40),
+          },
+        ],
+  );
+}
+
+function labelIssues(labels: unknown): FieldIssue[] {
+  const entries = Object.entries(asRecord(labels));
+  const issues: FieldIssue[] = [];
+  if (entries.length > limits.labels)
+    issues.push({
+      path: 'labels',
+      expected: `at most ${limits.labels} labels`,
+      received: String(entries.length),
+    });
+  for (const [key, value] of entries.slice(0, limits.labels)) {
+    if (!/^[A-Za-z0-9][A-Za-z0-9._/-]*$/.test(key) || key.length > limits.labelKey) {
+      issues.push({
+        path: `labels.${key.slice(0, 40)}`,
+        expected: `a key of letters, digits and ._-/, at most ${limits.labelKey}`,
+      });
+    }
+    if (typeof value === 'string' && value.length > limits.labelValue) {
+      issues.push({
+        path: `labels.${key.slice(0, 40)}`,
+        expected: `at most ${limits.labelValue} characters`,
+        received: describe(value),
+      });
+    }
+  }
+  return issues;
+}
+
+const base = 'parameters.parameters';
+
+function containerIssues(container: Fields): FieldIssue[] {
+  return [
+    ...imageIssues(container),
+    ...envIssues(container.env),
+    ...ipIssues(container.allowed_ips),
+    ...signalIssues(container.stop_signal),
+    ...registryIssues(container),
+    ...commandIssues(container),
+    ...volumeIssues(container.volumes),
+  ];
+}
+
+// Source: the image reference grammar of the OCI distribution specification.
+const namePart = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
+const hostPart =
+  '(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)(?:\\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*(?::\\d{1,5})?';
+const imagePattern = new RegExp(`^(?:${hostPart}/)?${namePart}(?:/${namePart})*$`);
+const hostPattern = new RegExp(`^${hostPart}$`);
+const tagPattern = /^\w[\w.-]{0,127}$/;
+
+function imageIssues({ image, tag }: Fields): FieldIssue[] {
+  if (typeof image !== 'string' || image === '') return [];
+  const path = `${base}.image`;
+  if (image.includes('@')) return [{ path, expected: 'an image without a digest; give name and tag' }];
+  const inline = splitImage(image, null);
+  const issues: FieldIssue[] = [];
+  if (!imagePattern.test(inline.image))
+    issues.push({
+      path,
+      expected: 'an image name such as busybox or ghcr.io/owner/name',
+      received: image.slice(0, 80),
+    });
+  const given = typeof tag === 'string' && tag !== '' ? tag : null;
+  if (given !== null && !tagPattern.test(given))
+    issues.push({
+      path: `${base}.tag`,
+      expected: 'an image tag of letters, digits and ._-',
+      received: given.slice(0, 80),
+    });
+  const hasInlineTag = inline.image !== image;
+  if (hasInlineTag && !tagPattern.test(inline.tag))
+    issues.push({ path, expected: 'an image tag of letters, digits and ._- after the colon' });
+  if (hasInlineTag && given !== null && given !== inline.tag) {
+    issues.push({
+      path: `${base}.tag`,
+      expected: `${inline.tag.slice(0, 80)}, the tag inside image, or no tag`,
+      received: given.slice(0, 80),
+    });
+  }
+  return issues;
+}
+
+/** `name:tag` as name and tag; a colon before the last slash is a registry's port. */
+function splitImage(image: string, tag: string | null): { image: string; tag: string } {
+  const colon = image.lastIndexOf(':');
+  if (colon > image.lastIndexOf('/')) return { image: image.slice(0, colon), tag: image.slice(colon + 1) };
+  return { image, tag: tag ?? 'latest' };
+}
+
+function envIssues(env: unknown): FieldIssue[] {
+  const entries = Object.entries(asRecord(env));
+  const issues = entries.flatMap(([key, value]): FieldIssue[] => {
+    const path = `${base}.env.${key.slice(0, 60)}`;
+    if (!/^[^=\0]{1,255}$/.test(key)) return [{ path, expected: 'a name of 1 to 255 characters without =' }];
+    if (key.startsWith('FLOTILLA_'))
+      return [{ path, expected: 'a name that does not begin with FLOTILLA_, which is reserved' }];
+    if (value === defaults.maskedSecret)
+      return [{ path, expected: 'the value itself; *** is only how it is shown' }];
+    return [];
+  });
+  const bytes = entries.reduce((sum, [key, value]) => sum + key.length + String(value).length + 2, 0);
+  if (bytes > limits.envBytes)
+    issues.push({
+      path: `${base}.env`,
+      expected: `at most ${limits.envBytes} bytes in all`,
+      received: `${bytes} bytes`,
+    });
+  return issues;
+}
+
+function ipIssues(ips: unknown): FieldIssue[] {
+  if (!Array.isArray(ips)) return [];
+  return ips.flatMap((ip, index) =>
+    typeof ip !== 'string' || isAddressRange(ip)
+      ? []
+      : [
+          {
+            path: `${base}.allowed_ips[${index}]`,
+            expected: 'an IP address or CIDR, such as 203.0.113.7/32',
+            received: ip.slice(0, 64),
+          },
+        ],
+  );
+}
+
+/** A bare IPv4 or IPv6 address, or one with a prefix length. */
+export function isAddressRange(text: string): boolean {
+  const [address = '', prefix, ...rest] = text.split('/');
+  const version = isIP(address);
+  if (version === 0 || rest.length > 0 || address.includes('%')) return false;
+  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (version === 4 ? 32 : 128));
+}
+
+/** The addresses of a list of ranges that isAddressRange accepted. */
+export function addressList(ranges: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const range of ranges) {
+    const [address = '', prefix] = range.split('/');
+    const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
+    list.addSubnet(address, prefix === undefined ? (family === 'ipv4' ? 32 : 128) : Number(prefix), family);
+  }
+  return list;
+}
+
+function signalIssues(signal: unknown): FieldIssue[] {
+  if (
+    typeof signal !== 'string' ||
+    signal === '' ||
+    /^(SIG)?[A-Z][A-Z0-9+-]{1,12}$/.test(signal) ||
+    isSignalNumber(signal)
+  )
+    return [];
+  return [
+    {
+      path: `${base}.stop_signal`,
+      expected: 'a signal such as SIGTERM, SIGINT or 15',
+      received: signal.slice(0, 32),
+    },
+  ];
+}
+
+function isSignalNumber(text: string): boolean {
+  return /^\d{1,2}$/.test(text) && Number(text) >= 1 && Number(text) <= 64;
+}
+
+function registryIssues({ host, secret, user, image }: Fields): FieldIssue[] {
+  const issues: FieldIssue[] = [];
+  if (typeof host === 'string' && host !== '' && !hostPattern.test(host)) {
+    issues.push({
+      path: `${base}.host`,
+      expected: 'a registry host without scheme or path, such as registry.example.com',
+      received: host.slice(0, 80),
+    });
+  }
+  if (secret === defaults.maskedSecret)
+    issues.push({ path: `${base}.secret`, expected: 'the secret itself; *** is only how it is shown' });
+  if (secret && !user)
+    issues.push({ path: `${base}.user`, expected: 'the registry user that the secret belongs to' });
+  if (host && typeof image === 'string' && image.startsWith(`${host}/`)) {
+    issues.push({
+      path: `${base}.image`,
+      expected: 'an image path without the registry host when host is given',
+    });
+  }
+  return issues;
+}
+
+function commandIssues({ entrypoint }: Fields): FieldIssue[] {
+  if (!Array.isArray(entrypoint) || entrypoint.length === 0 || entrypoint[0] !== '') return [];
+  return [{ path: `${base}.entrypoint[0]`, expected: 'a program, not an empty string' }];
+}
+
+/** Volumes are refused until what mounts them is there: a job must not run without its files. */
+function volumeIssues(volumes: unknown): FieldIssue[] {
+  if (!Array.isArray(volumes) || volumes.length === 0) return [];
+  return [
+    {
+      path: `${base}.volumes`,
+      expected: 'an empty list: this version does not mount volumes yet',
+      received: describe(volumes),
+    },
+  ];
+}
+
+type Fields = Record<string, unknown>;
+
+function containerFields(fields: Fields): Fields {
+  return asRecord(asRecord(fields.parameters).parameters);
+}
+
+function asRecord(value: unknown): Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
+}

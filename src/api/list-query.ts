@@ -1,0 +1,148 @@
+// Reads a list's query: limit, page, sort and filters, each checked; an unknown one names those that exist.
+import type { Filter, ListQuery } from '../db/list-sql.ts';
+import type { FieldIssue } from '../protocol/error.ts';
+import { uuidPattern } from '../protocol/schema.ts';
+import { validationFailed } from './errors.ts';
+import { nearestWord } from './nearest-word.ts';
+
+/** What a resource can be filtered by: the name in `filter[name]`, its column and how its values read. */
+export type FilterRule =
+  | { kind: 'words'; column: string; words: readonly string[]; alsoKnown?: readonly string[] }
+  | { kind: 'uuids'; column: string }
+  | { kind: 'numbers'; column: string }
+  | { kind: 'times'; column: string }
+  | { kind: 'labels'; column: string };
+export type FilterRules = Readonly<Record<string, FilterRule>>;
+
+const maxLimit = 50;
+const defaultLimit = 20;
+const maxValues = 500;
+
+/** The checked query, or one validation error with everything that is wrong. */
+export function parseListQuery(rawQuery: string, rules: FilterRules): ListQuery {
+  const issues: FieldIssue[] = [];
+  const query: { page: number; limit: number; sort: ListQuery['sort']; filters: Filter[] } = {
+    page: 1,
+    limit: defaultLimit,
+    sort: '-created_at',
+    filters: [],
+  };
+  for (const [name, value] of new URLSearchParams(rawQuery)) {
+    if (name === 'limit') query.limit = integer({ name, value, max: maxLimit }, issues) ?? defaultLimit;
+    else if (name === 'page')
+      query.page = integer({ name, value, max: Number.MAX_SAFE_INTEGER }, issues) ?? 1;
+    else if (name === 'sort') query.sort = sortOf(value, issues);
+    else query.filters.push(...filterOf({ name, value, rules }, issues));
+  }
+  if (issues.length > 0) throw validationFailed(issues);
+  return query;
+}
+
+function integer({ name, value, max }: { name: string; value: string; max: number }, issues: FieldIssue[]) {
+  const number = /^\d{1,16}$/.test(value) ? Number(value) : Number.NaN;
+  if (number >= 1 && number <= max) return number;
+  issues.push({ path: name, expected: `an integer from 1 to ${max}`, received: value.slice(0, 40) });
+  return undefined;
+}
+
+function sortOf(value: string, issues: FieldIssue[]): ListQuery['sort'] {
+  if (value === 'created_at' || value === '-created_at') return value;
+  issues.push({ path: 'sort', expected: 'created_at or -created_at', received: value.slice(0, 40) });
+  return '-created_at';
+}
+
+function filterOf(
+  { name, value, rules }: { name: string; value: string; rules: FilterRules },
+  issues: FieldIssue[],
+): Filter[] {
+  const field = /^filter\[(.*)\]$/.exec(name)?.[1];
+  const rule = field !== undefined && Object.hasOwn(rules, field) ? rules[field] : undefined;
+  if (rule === undefined) {
+    issues.push(unknownParameter(name, field, rules));
+    return [];
+  }
+  const values = value.split(',');
+  if (values.length > maxValues) {
+    issues.push({ path: name, expected: `at most ${maxValues} values`, received: `${values.length} values` });
+    return [];
+  }
+  const filter = readers[rule.kind](rule as never, values);
+  if (typeof filter !== 'string') return [filter];
+  issues.push({ path: name, expected: filter, received: value.slice(0, 80) });
+  return [];
+}
+
+function unknownParameter(name: string, field: string | undefined, rules: FilterRules): FieldIssue {
+  const filters = Object.keys(rules);
+  const known = ['limit', 'page', 'sort', ...filters.map((filter) => `filter[${filter}]`)];
+  const nearest =
+    nearestWord(name, known) ??
+    (field === undefined && filters.includes(name) ? `filter[${name}]` : undefined);
+  return {
+    path: name.slice(0, 80),
+    expected: `one of ${known.join(', ')}`,
+    received: 'an unknown parameter',
+    ...(nearest === undefined ? {} : { hint: `did you mean ${nearest}?` }),
+  };
+}
+
+/** Each gives the filter, or what was expected. */
+const readers: {
+  [K in FilterRule['kind']]: (rule: FilterRule & { kind: K }, values: string[]) => Filter | string;
+} = {
+  words({ column, words, alsoKnown = [] }, values) {
+    const known = [...words, ...alsoKnown];
+    if (!values.every((value) => known.includes(value))) return `words of ${known.join(', ')}`;
+    return { kind: 'words', column, words: values.filter((value) => words.includes(value)) };
+  },
+  uuids({ column }, values) {
+    const pattern = new RegExp(uuidPattern);
+    if (!values.every((value) => pattern.test(value))) return 'UUIDs, separated by commas';
+    return { kind: 'uuids', column, uuids: values };
+  },
+  numbers({ column }, values) {
+    const numbers = values.map(toNumber);
+    const [from, to] = numbers;
+    if (numbers.some((number) => number === undefined) || values.length > 2)
+      return 'a number, or a range low,high';
+    if (from === undefined || values.length === 1)
+      return { kind: 'numbers', column, numbers: from === undefined ? [] : [from] };
+    return { kind: 'number_range', column, from: from ?? null, to: to ?? null };
+  },
+  times({ column }, values) {
+    const [low = '', high = low] = values;
+    const from = startOf(low);
+    const to = endOf(high);
+    if (values.length > 2 || from === undefined || to === undefined)
+      return 'a date or time (RFC 3339), or a range low,high';
+    return { kind: 'time_range', column, from, to };
+  },
+  labels({ column }, values) {
+    const pairs = values.map(
+      (value) => [value.slice(0, value.indexOf('=')), value.slice(value.indexOf('=') + 1)] as const,
+    );
+    if (!values.every((value) => value.indexOf('=') > 0)) return 'labels as key=value, separated by commas';
+    return { kind: 'labels', column, labels: Object.fromEntries(pairs) };
+  },
+};
+
+function toNumber(text: string): number | undefined {
+  return /^\d{1,15}(\.\d{1,9})?$/.test(text) ? Number(text) : undefined;
+}
+
+const datePattern = /^\d{4}-\d\d-\d\d$/;
+const timePattern = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?$/;
+const dayMs = 86_400_000;
+
+function startOf(text: string): number | undefined {
+  if (!datePattern.test(text) && !timePattern.test(text)) return undefined;
+  const hasZone = datePattern.test(text) || /(Z|[+-]\d\d:?\d\d)$/.test(text);
+  const at = Date.parse(hasZone ? text : `${text}Z`);
+  return Number.isNaN(at) ? undefined : at;
+}
+
+/** A bare date as an upper end means its whole day. */
+function endOf(text: string): number | undefined {
+  const at = startOf(text);
+  return at !== undefined && datePattern.test(text) ? at + dayMs - 1 : at;
+}
