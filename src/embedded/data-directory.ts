@@ -18,6 +18,7 @@ import {
 } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { findLivingProcess } from './process-table.ts';
 
 export type DataDirectory = { path: string; release(): Promise<void> };
@@ -39,13 +40,24 @@ export function defaultDataDirectory(): string {
   return process.getuid?.() === 0 ? '/var/lib/flotilla' : join(homedir(), '.flotilla');
 }
 
+/** A killed holder's threads may keep its files open for a moment after it counts as dead. */
+const dyingLimitMs = 2_000;
+
 /** Creates the folder (0700) if needed and holds it until release or until this process ends, however it ends. */
 export async function openDataDirectory(path: string): Promise<DataDirectory> {
   const directory = createDirectory(resolve(path));
   const lockFile = join(directory, 'holder.lock');
-  const release = holdByKernelLock(directory, lockFile) ?? holdByPidFile(directory, `${lockFile}.pid`);
-  return { path: directory, release: async () => release() };
+  const deadline = performance.now() + dyingLimitMs;
+  for (;;) {
+    const attempt = holdByKernelLock(directory, lockFile) ?? holdByPidFile(directory, `${lockFile}.pid`);
+    if (attempt.isHeld) return { path: directory, release: async () => attempt.release() };
+    const isDying = attempt.holder === undefined || !isRunning(attempt.holder);
+    if (!isDying || performance.now() > deadline) throw new DataDirectoryInUse(directory, attempt.holder);
+    await sleep(20);
+  }
 }
+
+type Attempt = { isHeld: true; release: () => void } | { isHeld: false; holder: Holder | undefined };
 
 function createDirectory(path: string): string {
   try {
@@ -64,7 +76,7 @@ function createDirectory(path: string): string {
  * flock(2) belongs to the open file, not to the short-lived `flock` program that takes it for us: the kernel frees it
  * when this process is gone, so there are no stale holds, reused pids or zombies to judge. Undefined without `flock`.
  */
-function holdByKernelLock(directory: string, lockFile: string): (() => void) | undefined {
+function holdByKernelLock(directory: string, lockFile: string): Attempt | undefined {
   const file = openLockFile(directory, lockFile);
   const attempt = spawnSync('flock', ['-n', '3'], {
     stdio: ['ignore', 'ignore', 'ignore', file],
@@ -73,14 +85,14 @@ function holdByKernelLock(directory: string, lockFile: string): (() => void) | u
   if (attempt.status === 0) {
     ftruncateSync(file);
     writeSync(file, holderLine(), 0);
-    return () => {
+    const release = () => {
       ftruncateSync(file);
       closeSync(file);
     };
+    return { isHeld: true, release };
   }
   closeSync(file);
-  if (attempt.status !== 1) return undefined;
-  throw new DataDirectoryInUse(directory, readHolder(lockFile));
+  return attempt.status === 1 ? { isHeld: false, holder: readHolder(lockFile) } : undefined;
 }
 
 function openLockFile(directory: string, lockFile: string): number {
@@ -95,14 +107,14 @@ function openLockFile(directory: string, lockFile: string): number {
 }
 
 /** Where `flock` is missing (macOS): a pid file, judged by the start of the process it names. */
-function holdByPidFile(directory: string, pidFile: string): () => void {
-  const mine = `${pidFile}.${process.pid}`;
+function holdByPidFile(directory: string, pidFile: string): Attempt {
+  const mine = join(directory, `holder.${process.pid}`);
   writeFileSync(mine, holderLine(), { mode: 0o600 });
   try {
     for (;;) {
-      if (linkIfFree(mine, pidFile)) return () => rmSync(pidFile, { force: true });
+      if (linkIfFree(mine, pidFile)) return { isHeld: true, release: () => rmSync(pidFile, { force: true }) };
       const holder = readHolder(pidFile);
-      if (holder !== undefined && isRunning(holder)) throw new DataDirectoryInUse(directory, holder);
+      if (holder !== undefined && isRunning(holder)) return { isHeld: false, holder };
       discardStale(pidFile, holder);
     }
   } finally {
