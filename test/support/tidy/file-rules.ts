@@ -11,10 +11,6 @@ const impure =
 // Not `create database`: src/embedded makes the database before src/db can open it.
 const sql =
   /^\s*(select\b[\s\S]*\bfrom\b|insert\s+into\b|update\s+[\w."{}]+\s+set\b|delete\s+from\b|with\s+(recursive\s+)?\w+\s+as\b|(create|alter|drop|truncate)\s+(table|index|type|schema|function)\b|(listen|notify)\s+\w+\s*$)/i;
-// Written in two parts so that this file does not name what it looks for.
-const unfinished = new RegExp(
-  `\\b(${['TO', 'FIX'].map((start) => start + (start === 'TO' ? 'DO' : 'ME')).join('|')})\\b`,
-);
 
 /** What must not be. */
 export function fileProblems(file: SourceFile): string[] {
@@ -23,9 +19,6 @@ export function fileProblems(file: SourceFile): string[] {
     problems.push(`${file.path}${line === undefined ? '' : `:${line}`} ${problem}`);
   if (file.hasDefaultExport) say('has a default export');
   if (file.lineCount > maxFileLines) say(`has ${file.lineCount} lines, more than ${maxFileLines}: split it`);
-  for (const [index, line] of file.text.split('\n').entries()) {
-    if (unfinished.test(line)) say('leaves something to be done later: do it or drop it', index + 1);
-  }
   if (!file.path.startsWith('src/')) return problems;
   if (!/^(#!.*\n)?\/[/*]/.test(file.text)) say('does not open with a comment that says its duty', 1);
   if (file.hasReExport || file.path.endsWith('/index.ts'))

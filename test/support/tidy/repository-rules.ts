@@ -1,9 +1,11 @@
-// Rules about every file git knows: nothing of one machine or its registry is written down.
+// Rules about every file git knows: nothing of one machine or its registry in it, and no work left for later.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 const binary = /\.(png|jpe?g|ico|woff2?|gz|zip|tar)$/;
+// Written in parts so that this file does not name what it looks for.
+const unfinished = new RegExp(`\\b(${['TO', 'DO'].join('')}|${['FIX', 'ME'].join('')})\\b`);
 const standardFolders = [
   '/',
   '/root',
@@ -53,6 +55,10 @@ export function repositoryProblems(files: TextFile[], words: string[]): string[]
     const problems = words
       .filter((word) => mentions(text, word))
       .map((word) => `${path} names ${word}, which is of this machine`);
+    for (const [index, line] of text.split('\n').entries()) {
+      if (unfinished.test(line))
+        problems.push(`${path}:${index + 1} leaves work for later: do it or drop it`);
+    }
     if (path.endsWith('package-lock.json') && /"resolved":\s*"https?:/.test(text)) {
       problems.push(`${path} holds "resolved" addresses: npm install with omit-lockfile-registry-resolved`);
     }
