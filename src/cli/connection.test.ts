@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { defaultDataDirectory, findConnection } from './connection.ts';
-import { type Io, processIo } from './io.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'flotilla-connection-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -15,8 +14,8 @@ function keyFile(name: string, content: unknown): string {
   writeFileSync(file, typeof content === 'string' ? content : JSON.stringify(content));
   return file;
 }
-function ioWith(env: Record<string, string>): Io {
-  return { ...processIo(), env: { FLOTILLA_DATA_DIR: folder, ...env } };
+function ioWith(env: Record<string, string>) {
+  return { env: { FLOTILLA_DATA_DIR: folder, ...env }, homeDirectory: folder, isRoot: false };
 }
 const option = keyFile('option.json', { public_key: 'pk_o', secret_key: 'sk_o', url: 'http://option:1' });
 const named = keyFile('named.json', {

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UsageError } from './errors.ts';
 import type { Io } from './io.ts';
+import type { NodeKey } from './roles.ts';
 
 export interface ConnectionOptions {
   url?: string;
@@ -18,21 +19,24 @@ export interface Connection {
   ca?: string;
 }
 
+type Surroundings = Pick<Io, 'env' | 'homeDirectory' | 'isRoot'>;
+
 interface Key {
   publicKey: string;
   secretKey: string;
   url: string | null;
   ca: string | null;
+  nodeUuid: string | null;
 }
 
 /** Where everything of a local server lies: FLOTILLA_DATA_DIR, else the system's or the person's own folder. */
-export function defaultDataDirectory(io: Pick<Io, 'env' | 'homeDirectory' | 'isRoot'>): string {
+export function defaultDataDirectory(io: Surroundings): string {
   const ownFolder = io.isRoot ? '/var/lib/flotilla' : join(io.homeDirectory, '.flotilla');
   return io.env.FLOTILLA_DATA_DIR || ownFolder;
 }
 
 /** Throws UsageError with what to do when no key or no address is found. */
-export async function findConnection(io: Io, options: ConnectionOptions): Promise<Connection> {
+export async function findConnection(io: Surroundings, options: ConnectionOptions): Promise<Connection> {
   const key = await findKey(io, options);
   const url = options.url || io.env.FLOTILLA_URL || key.url;
   if (!url) throw new UsageError('No server address: give --url, or set FLOTILLA_URL.');
@@ -44,16 +48,33 @@ export async function findConnection(io: Io, options: ConnectionOptions): Promis
   return { url, publicKey: key.publicKey, secretKey: key.secretKey, ...(ca ? { ca } : {}) };
 }
 
-async function findKey(io: Io, options: ConnectionOptions): Promise<Key> {
+async function findKey(io: Surroundings, options: ConnectionOptions): Promise<Key> {
   if (options.keyFile) return readKeyFile(options.keyFile);
   const publicKey = io.env.FLOTILLA_PUBLIC_KEY;
   const secretKey = io.env.FLOTILLA_SECRET_KEY;
-  if (publicKey && secretKey) return { publicKey, secretKey, url: null, ca: null };
+  if (publicKey && secretKey) return { publicKey, secretKey, url: null, ca: null, nodeUuid: null };
   if (publicKey || secretKey) {
     throw new UsageError('Set both FLOTILLA_PUBLIC_KEY and FLOTILLA_SECRET_KEY, or neither.');
   }
   if (io.env.FLOTILLA_KEY_FILE) return readKeyFile(io.env.FLOTILLA_KEY_FILE);
   return readLocalKey(join(defaultDataDirectory(io), 'admin-key.json'));
+}
+
+/** The key file of a node, as "flotilla node register" writes it. */
+export async function readNodeKey(file: string): Promise<NodeKey> {
+  const key = await readKeyFile(file);
+  if (!key.url || !key.nodeUuid) {
+    throw new UsageError(
+      `${file} is no node's key file: "flotilla node register" writes one, with url and node_uuid.`,
+    );
+  }
+  return {
+    url: key.url,
+    publicKey: key.publicKey,
+    secretKey: key.secretKey,
+    nodeUuid: key.nodeUuid,
+    ca: key.ca,
+  };
 }
 
 async function readLocalKey(file: string): Promise<Key> {
@@ -71,7 +92,7 @@ async function readLocalKey(file: string): Promise<Key> {
 async function readKeyFile(file: string): Promise<Key> {
   const text = await readText(file, 'key');
   const fields = parseObject(text);
-  const { public_key: publicKey, secret_key: secretKey, url, ca } = fields ?? {};
+  const { public_key: publicKey, secret_key: secretKey, url, ca, node_uuid: nodeUuid } = fields ?? {};
   if (typeof publicKey !== 'string' || typeof secretKey !== 'string') {
     throw new UsageError(
       `${file} is not a key file: it must be JSON like {"public_key": "pk_…", "secret_key": "sk_…", "url": "http://…"}.`,
@@ -82,6 +103,7 @@ async function readKeyFile(file: string): Promise<Key> {
     secretKey,
     url: typeof url === 'string' ? url : null,
     ca: typeof ca === 'string' ? ca : null,
+    nodeUuid: typeof nodeUuid === 'string' ? nodeUuid : null,
   };
 }
 

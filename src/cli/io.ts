@@ -16,8 +16,9 @@ export interface Io {
   homeDirectory: string;
   isRoot: boolean;
   nowMs(): number;
-  sleep(ms: number): Promise<void>;
-  /** Runs `listener` at Ctrl-C instead of ending the process, until the returned function is called. */
+  /** Rejects when `signal` aborts. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  /** Runs `listener` at the first Ctrl-C, until the returned function is called; a second one ends the process. */
   onInterrupt(listener: () => void): () => void;
 }
 
@@ -32,9 +33,9 @@ export function processIo(): Io {
     homeDirectory: homedir(),
     isRoot: process.getuid?.() === 0,
     nowMs: () => Date.now(),
-    sleep: (ms) => delay(ms),
+    sleep: (ms, signal) => delay(ms, undefined, signal ? { signal } : {}),
     onInterrupt(listener) {
-      process.on('SIGINT', listener);
+      process.once('SIGINT', listener);
       return () => process.off('SIGINT', listener);
     },
   };

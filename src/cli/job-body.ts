@@ -6,32 +6,32 @@ import type { Io } from './io.ts';
 
 /** Options of `job submit`, already read: numbers, milliseconds, contents of files. */
 export interface SubmitOptions {
-  task?: 'BATCH' | 'PERSISTENT';
-  title?: string;
-  description?: string;
-  cpu?: number;
-  ramGb?: number;
-  storageGb?: number;
-  gpus?: number;
-  gpuName?: string;
-  vramGb?: number;
-  env?: Record<string, string>;
-  ports?: number[];
-  labels?: Record<string, string>;
-  sshKey?: string;
-  allowedIps?: string[];
-  timeoutMs?: number;
-  startTimeoutMs?: number;
-  assignTimeoutMs?: number;
-  retries?: number;
-  priority?: number;
-  regions?: string[];
-  registryHost?: string;
-  registryUser?: string;
-  registrySecret?: string;
-  entrypoint?: string[];
-  stopSignal?: string;
-  stopGraceMs?: number;
+  task?: 'BATCH' | 'PERSISTENT' | undefined;
+  title?: string | undefined;
+  description?: string | undefined;
+  cpu?: number | undefined;
+  ramGb?: number | undefined;
+  storageGb?: number | undefined;
+  gpus?: number | undefined;
+  gpuName?: string | undefined;
+  vramGb?: number | undefined;
+  env?: Record<string, string> | undefined;
+  ports?: number[] | undefined;
+  labels?: Record<string, string> | undefined;
+  sshKey?: string | undefined;
+  allowedIps?: string[] | undefined;
+  timeoutMs?: number | undefined;
+  startTimeoutMs?: number | undefined;
+  assignTimeoutMs?: number | undefined;
+  retries?: number | undefined;
+  priority?: number | undefined;
+  regions?: string[] | undefined;
+  registryHost?: string | undefined;
+  registryUser?: string | undefined;
+  registrySecret?: string | undefined;
+  entrypoint?: string[] | undefined;
+  stopSignal?: string | undefined;
+  stopGraceMs?: number | undefined;
 }
 
 /** A BATCH job must say how long it may run; without --timeout it may take this long. */

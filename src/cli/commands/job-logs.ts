@@ -1,0 +1,104 @@
+// `flotilla job logs`: the log of a run, whole or as it grows.
+import type { Command } from 'commander';
+import type { JobRun, JobRunLogs } from '../../protocol/job-run.ts';
+import type { Client } from '../../sdk/client.ts';
+import { type Cli, untilInterrupted } from '../cli.ts';
+import { NotFoundError } from '../errors.ts';
+import { exitCodes } from '../exit-code.ts';
+import { throughRestart } from '../follow-job.ts';
+import { jobReason } from '../job-text.ts';
+import { type ApiFlags, withApiOptions } from '../options.ts';
+import { formatBytes } from '../pull-progress.ts';
+import { latestRun, resolveJob, resolveRun } from '../resolve.ts';
+import { onOneLine } from '../text-width.ts';
+
+interface LogsFlags extends ApiFlags {
+  follow?: true;
+  run?: string;
+}
+
+const pauseMs = 500;
+
+export function addJobLogs(job: Command, cli: Cli) {
+  const command = job
+    .command('logs')
+    .description('Prints the log of a job, of its latest run unless --run says otherwise.')
+    .argument('<job>', 'uuid, or the start of a recent one')
+    .option('-f, --follow', 'wait for the run and go on printing until it has ended')
+    .option('--run <run>', 'uuid of a run, or its attempt: 1, 2, …')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  flotilla job logs UUID\n  flotilla job logs --follow UUID\n  flotilla job logs --run 1 UUID',
+    );
+  withApiOptions(command, 'print each slice of the log as one line of JSON').action(
+    (reference: string, flags: LogsFlags) =>
+      cli.withClient(flags, (client) => printLogs(cli, client, { reference, flags })),
+  );
+}
+
+async function printLogs(
+  cli: Cli,
+  client: Client,
+  { reference, flags }: { reference: string; flags: LogsFlags },
+) {
+  const uuid = await resolveJob(client, reference);
+  const print = (slice: JobRunLogs) => printSlice(cli, slice, flags.json ?? false);
+  if (!flags.follow) return printWhole(client, await runOf(client, uuid, flags), print);
+  const done = await untilInterrupted(cli.io, async (signal) => {
+    const run = await waitForRun(cli, client, { uuid, flags, signal });
+    return client.runs.followLogs(run.uuid, print, { signal });
+  });
+  if (done) return;
+  cli.io.stderr.write(`Job ${uuid} goes on. Stop it with: flotilla job stop ${uuid}\n`);
+  cli.exitCode = exitCodes.interrupted;
+}
+
+async function printWhole(client: Client, run: JobRun, print: (slice: JobRunLogs) => void) {
+  let offset = 0;
+  for (;;) {
+    const slice = await client.runs.logs(run.uuid, { offset });
+    print(slice);
+    if (slice.next_offset <= offset || slice.next_offset >= slice.total_bytes) return;
+    offset = slice.next_offset;
+  }
+}
+
+function printSlice({ io }: Cli, slice: JobRunLogs, isJson: boolean) {
+  if (isJson) {
+    io.stdout.write(`${JSON.stringify(slice)}\n`);
+    return;
+  }
+  if (slice.gap)
+    io.stderr.write(
+      `(${formatBytes(slice.gap.to - slice.gap.from)} of log were not kept: it is larger than its cap)\n`,
+    );
+  io.stdout.write(slice.text);
+}
+
+async function runOf(client: Client, uuid: string, flags: LogsFlags): Promise<JobRun> {
+  if (flags.run) return resolveRun(client, uuid, flags.run);
+  const run = await latestRun(client, uuid);
+  if (run) return run;
+  const job = await client.jobs.get(uuid);
+  const reason = jobReason(job);
+  throw new NotFoundError(
+    `Job ${uuid} has no run and so no log: it is ${job.status}${reason ? `: ${onOneLine(reason)}` : '.'}`,
+  );
+}
+
+/** With --run the run must be there; the latest one is waited for while the job may still get one. */
+async function waitForRun(
+  cli: Cli,
+  client: Client,
+  { uuid, flags, signal }: { uuid: string; flags: LogsFlags; signal: AbortSignal },
+): Promise<JobRun> {
+  for (;;) {
+    const run = flags.run
+      ? null
+      : await throughRestart({ io: cli.io, signal }, () => latestRun(client, uuid));
+    if (run) return run;
+    const { status } = await throughRestart({ io: cli.io, signal }, () => client.jobs.get(uuid));
+    if (flags.run || !['PENDING', 'ASSIGNED'].includes(status)) return runOf(client, uuid, flags);
+    await cli.io.sleep(pauseMs, signal);
+  }
+}

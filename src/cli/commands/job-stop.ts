@@ -1,0 +1,141 @@
+// `flotilla job stop`: stops jobs and shows the teardown of their containers step by step.
+import type { Command } from 'commander';
+import type { CancelJobBody, Job } from '../../protocol/job.ts';
+import type { Client } from '../../sdk/client.ts';
+import { type Cli, untilInterrupted } from '../cli.ts';
+import { formatDuration } from '../duration.ts';
+import { WaitTimeoutError } from '../errors.ts';
+import { errorExitCode, errorLines, exitCodes } from '../exit-code.ts';
+import { throughRestart } from '../follow-job.ts';
+import { isStopping } from '../job-text.ts';
+import { type ApiFlags, durationMs, withApiOptions } from '../options.ts';
+import { printJson, printLines } from '../output.ts';
+import { resolveJob } from '../resolve.ts';
+import { onOneLine } from '../text-width.ts';
+
+interface StopFlags extends ApiFlags {
+  reason?: string;
+  grace?: number;
+  /** false: --no-wait. */
+  wait: boolean;
+  timeout?: number;
+}
+
+const pauseMs = 100;
+const defaultTimeoutMs = 120_000;
+
+const help = `
+A stopped job is CANCELLED at once; the command then waits for the proof that its container is gone.
+Stopping a job that has ended changes nothing. Exit code 0: all have ended with proof; 1: the end of one is
+unverified because its node is lost; 8: the time for waiting is up, the teardown goes on by itself.
+
+Examples:
+  flotilla job stop UUID
+  flotilla job stop UUID UUID --reason "wrong data" --grace 30s
+  flotilla job list --label team=web --all --json | jq -r ".[].uuid" | xargs flotilla job stop --no-wait`;
+
+export function addJobStop(job: Command, cli: Cli) {
+  const command = job
+    .command('stop')
+    .alias('cancel')
+    .description('Stops jobs in whatever state they are.')
+    .argument('<job...>', 'uuids, or the starts of recent ones')
+    .option('--reason <text>', 'why, for the record')
+    .option(
+      '--grace <duration>',
+      "time between stop signal and KILL, at most 5m (default: the job's, or 10s)",
+      durationMs,
+    )
+    .option('--no-wait', 'do not wait for the containers to be gone')
+    .option('--timeout <duration>', 'give up waiting after this time (default 2m and the grace)', durationMs)
+    .addHelpText('after', help);
+  withApiOptions(command, 'print an array of the jobs').action((references: string[], flags: StopFlags) =>
+    stopJobs(cli, references, flags),
+  );
+}
+
+/** Each job by itself: one that cannot be stopped does not keep the others alive. */
+async function stopJobs(cli: Cli, references: string[], flags: StopFlags) {
+  const { io } = cli;
+  const jobs = await untilInterrupted(io, (signal) =>
+    cli.withClient(flags, (client) =>
+      Promise.all(references.map((reference) => stopOrReport(cli, { client, reference, flags, signal }))),
+    ),
+  );
+  if (!jobs) {
+    io.stderr.write('The jobs stay CANCELLED; their containers are being stopped without us.\n');
+    cli.exitCode = exitCodes.interrupted;
+  } else if (flags.json) {
+    printJson(
+      io,
+      jobs.filter((job) => job !== null),
+    );
+  }
+}
+
+interface Stop {
+  client: Client;
+  reference: string;
+  flags: StopFlags;
+  signal: AbortSignal;
+}
+
+async function stopOrReport(cli: Cli, stop: Stop): Promise<Job | null> {
+  try {
+    return await stopJob(cli, stop);
+  } catch (error) {
+    if (stop.signal.aborted) throw error;
+    printLines(cli.io.stderr, errorLines(error, Boolean(cli.io.env.FLOTILLA_DEBUG)));
+    cli.exitCode ||= errorExitCode(error);
+    return null;
+  }
+}
+
+async function stopJob(cli: Cli, { client, reference, flags, signal }: Stop): Promise<Job> {
+  const { io } = cli;
+  const uuid = await resolveJob(client, reference);
+  const startMs = io.nowMs();
+  const say = (text: string) => {
+    const line = `${uuid}  ${formatDuration(io.nowMs() - startMs).padStart(6)}  ${text}`;
+    printLines(flags.json ? io.stderr : io.stdout, [line]);
+  };
+  let job = await client.jobs.cancel(uuid, bodyOf(flags));
+  const reason = job.status_reason ? `: ${onOneLine(job.status_reason)}` : '';
+  say(`${job.status}${reason}`);
+  let shown = showTeardown(job, '', say);
+  const giveUpMs = startMs + (flags.timeout ?? defaultTimeoutMs + (flags.grace ?? 0));
+  while (flags.wait && isStopping(job)) {
+    if (io.nowMs() >= giveUpMs) {
+      throw new WaitTimeoutError(
+        `The container of job ${uuid} is not gone yet; the job is CANCELLED and the teardown goes on by itself.`,
+      );
+    }
+    await io.sleep(pauseMs, signal);
+    job = await throughRestart({ io, signal }, () => client.jobs.get(uuid));
+    shown = showTeardown(job, shown, say);
+  }
+  if (job.teardown?.state === 'unverified') cli.exitCode ||= exitCodes.other;
+  return job;
+}
+
+const steps: Record<string, string> = {
+  requested: 'stop requested',
+  signalled: 'stop signal sent',
+  killed: 'killed',
+  verified: 'container gone, verified',
+  unverified: 'end unverified: the node is lost; it cleans up when it comes back',
+};
+
+/** Says the teardown's state when it is a new one, and returns it. */
+function showTeardown(job: Job, shown: string, say: (text: string) => void): string {
+  const state = job.teardown?.state ?? '';
+  if (state !== '' && state !== shown) say(steps[state] ?? state);
+  return state;
+}
+
+function bodyOf(flags: StopFlags): CancelJobBody {
+  return {
+    ...(flags.reason ? { reason: flags.reason } : {}),
+    ...(flags.grace === undefined ? {} : { stop_grace_ms: flags.grace }),
+  };
+}

@@ -1,0 +1,26 @@
+// `flotilla job`: submit, list, get, logs, stop, wait.
+import type { Command } from 'commander';
+import type { Cli } from '../cli.ts';
+import { addJobGet } from './job-get.ts';
+import { addJobList } from './job-list.ts';
+import { addJobLogs } from './job-logs.ts';
+import { addJobStop } from './job-stop.ts';
+import { addJobSubmit } from './job-submit.ts';
+import { addJobWait } from './job-wait.ts';
+
+const help = `
+A job is named by its uuid, or by the start of it where that is unique among the newest 200 jobs.`;
+
+export function addJobCommands(program: Command, cli: Cli) {
+  const job = program
+    .command('job')
+    .summary('jobs: submit, follow, stop')
+    .description('Submits, shows, follows and stops jobs.')
+    .addHelpText('after', help);
+  addJobSubmit(job, cli);
+  addJobList(job, cli);
+  addJobGet(job, cli);
+  addJobLogs(job, cli);
+  addJobStop(job, cli);
+  addJobWait(job, cli);
+}

@@ -1,0 +1,156 @@
+// `flotilla key`: API keys: made once, shown once, listed, revoked; and a new admin key when all are lost.
+import { existsSync } from 'node:fs';
+import type { Command } from 'commander';
+import { type ApiKey, type CreateApiKeyBody, keyPresets, permissions } from '../../protocol/api-key.ts';
+import type { Cli } from '../cli.ts';
+import { defaultDataDirectory, findConnection } from '../connection.ts';
+import { formatAge } from '../duration.ts';
+import { refuseExisting, writeKeyFile } from '../key-file.ts';
+import { listPages, morePagesLine, type PageFlags } from '../list-pages.ts';
+import { type ApiFlags, collect, durationMs, integerFrom1, withApiOptions } from '../options.ts';
+import { printJson, printLines, printTable } from '../output.ts';
+import { type Column, pairLines } from '../table.ts';
+
+export function addKeyCommands(program: Command, cli: Cli) {
+  const key = program
+    .command('key')
+    .summary('API keys')
+    .description('Makes, lists, revokes and recovers API keys.');
+  addCreate(key, cli);
+  addList(key, cli);
+  addRevoke(key, cli);
+  addRecover(key, cli);
+}
+
+interface CreateFlags extends ApiFlags {
+  name?: string;
+  preset?: CreateApiKeyBody['preset'];
+  permission?: CreateApiKeyBody['permissions'];
+  expiresIn?: number;
+  allowIp?: string[];
+  out?: string;
+}
+
+function addCreate(key: Command, cli: Cli) {
+  const command = key
+    .command('create')
+    .description('Makes a key. Its secret is shown this once.')
+    .option('--name <name>', 'what it is for')
+    .addOption(key.createOption('--preset <preset>', 'what it may do').choices([...keyPresets]))
+    .addOption(
+      key.createOption('--permission <permissions...>', "instead of the preset's").choices([...permissions]),
+    )
+    .option('--expires-in <duration>', 'how long it works, 30d for example (default: for ever)', durationMs)
+    .option('--allow-ip <cidr>', 'address it may be used from (repeatable; default: any)', collect)
+    .option('--out <file>', 'write it to a key file (mode 0600) instead of showing the secret')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  flotilla key create --name ci --preset consumer --expires-in 90d\n  flotilla key create --preset admin --out ~/.flotilla/other-admin.json',
+    );
+  withApiOptions(command).action((flags: CreateFlags) => createKey(cli, flags));
+}
+
+async function createKey(cli: Cli, flags: CreateFlags) {
+  const { io } = cli;
+  if (flags.out) refuseExisting(existsSync(flags.out), flags.out);
+  const { url, ca } = await findConnection(io, flags);
+  const created = await cli.withClient(flags, (client) => client.keys.create(bodyOf(io.nowMs(), flags)));
+  const { secret_key: secret, ...shown } = created;
+  if (flags.out) {
+    await writeKeyFile(flags.out, {
+      public_key: created.public_key,
+      secret_key: secret,
+      url,
+      ...(ca ? { ca } : {}),
+    });
+  }
+  if (flags.json) return printJson(io, flags.out ? shown : created);
+  const pairs: [string, string | null][] = [
+    ['Key', created.uuid],
+    ['public_key', created.public_key],
+    ['secret_key', flags.out ? null : secret],
+    ['Key file', flags.out ?? null],
+  ];
+  printLines(io.stdout, pairLines(pairs));
+  if (!flags.out) printLines(io.stderr, ['Keep the secret now: it is not shown again.']);
+}
+
+function bodyOf(nowMs: number, flags: CreateFlags): CreateApiKeyBody {
+  return {
+    ...(flags.name ? { name: flags.name } : {}),
+    ...(flags.preset ? { preset: flags.preset } : {}),
+    ...(flags.permission ? { permissions: flags.permission } : {}),
+    ...(flags.expiresIn ? { expires_at: new Date(nowMs + flags.expiresIn).toISOString() } : {}),
+    ...(flags.allowIp ? { allowed_ips: flags.allowIp } : {}),
+  };
+}
+
+function addList(key: Command, cli: Cli) {
+  const command = key
+    .command('list')
+    .alias('ls')
+    .description('Lists the keys, newest first, without secrets.')
+    .option('--limit <n>', 'keys on a page, at most 50', integerFrom1)
+    .option('--page <n>', 'page, from 1', integerFrom1)
+    .option('--all', 'every page')
+    .addHelpText('after', '\nExample:\n  flotilla key list --all');
+  withApiOptions(command, 'print an array of API objects').action(async (flags: ApiFlags & PageFlags) => {
+    const list = await cli.withClient(flags, (client) =>
+      listPages((query) => client.keys.list(query), flags),
+    );
+    if (flags.json) return printJson(cli.io, list.data);
+    printTable(cli.io, keyColumns(cli.io.nowMs()), list.data);
+    printLines(cli.io.stderr, morePagesLine(list, 'keys'));
+  });
+}
+
+function keyColumns(nowMs: number): Column<ApiKey>[] {
+  return [
+    { header: 'UUID', cell: (key) => key.uuid },
+    { header: 'NAME', cell: (key) => key.name, isFlexible: true },
+    { header: 'PRESET', cell: (key) => key.preset },
+    { header: 'STATE', cell: (key) => stateOf(key, nowMs) },
+    { header: 'AGE', cell: (key) => formatAge(nowMs - Date.parse(key.created_at)), align: 'right' },
+    { header: 'PUBLIC KEY', cell: (key) => key.public_key, isFlexible: true },
+  ];
+}
+
+function stateOf(key: ApiKey, nowMs: number): string {
+  if (key.revoked_at) return 'revoked';
+  if (!key.expires_at) return 'valid';
+  const leftMs = Date.parse(key.expires_at) - nowMs;
+  return leftMs > 0 ? `valid ${formatAge(leftMs)}` : 'expired';
+}
+
+function addRevoke(key: Command, cli: Cli) {
+  const command = key
+    .command('revoke')
+    .description('Revokes a key at once and for ever.')
+    .argument('<uuid>', 'uuid of the key, see "flotilla key list"')
+    .addHelpText('after', '\nExample:\n  flotilla key revoke 019582a6-27fc-731d-8000-000000000000');
+  withApiOptions(command).action(async (uuid: string, flags: ApiFlags) => {
+    const revoked = await cli.withClient(flags, (client) => client.keys.revoke(uuid));
+    if (flags.json) return printJson(cli.io, revoked);
+    printLines(cli.io.stdout, [`Key ${uuid} is revoked.`]);
+  });
+}
+
+function addRecover(key: Command, cli: Cli) {
+  key
+    .command('recover')
+    .description('Makes a new admin key on the machine that holds the data, without asking the server.')
+    .option('--data-dir <folder>', 'data directory of the server (FLOTILLA_DATA_DIR)')
+    .addHelpText('after', '\nExample:\n  flotilla key recover --data-dir /var/lib/flotilla')
+    .action(async (flags: { dataDir?: string }) => {
+      const recovered = await cli.roles.keyRecover({
+        dataDirectory: flags.dataDir ?? defaultDataDirectory(cli.io),
+        databaseUrl: cli.io.env.DATABASE_URL || null,
+      });
+      const pairs: [string, string | null][] = [
+        ['public_key', recovered.publicKey],
+        ['secret_key', recovered.keyFile ? null : recovered.secretKey],
+        ['Key file', recovered.keyFile],
+      ];
+      printLines(cli.io.stdout, pairLines(pairs));
+    });
+}

@@ -1,0 +1,36 @@
+// `flotilla up`: everything on one machine, with a hello job to show that it works.
+import type { Command } from 'commander';
+import type { Cli } from '../cli.ts';
+import { type ServerFlags, serverHelp, serverOptions, withServerOptions } from './server.ts';
+
+interface UpFlags extends ServerFlags {
+  once?: true;
+  hello: boolean;
+  dockerSocket?: string;
+}
+
+const examples = `
+Examples:
+  flotilla up                      stays up until Ctrl-C; running containers are taken up again at the next start
+  flotilla up --once               ends after the hello job, with exit code 0 when it was COMPLETED
+  flotilla up --port 8000 --data-dir ./state`;
+
+export function addUpCommand(program: Command, cli: Cli) {
+  const command = program
+    .command('up')
+    .summary('run a server and a node on this machine')
+    .description('Starts the database, the server and a local node, and runs a hello job.')
+    .addHelpText('after', `${serverHelp}\n${examples}`);
+  withServerOptions(command)
+    .option('--docker-socket <path>', 'Docker Engine to use (default: DOCKER_HOST, then the usual sockets)')
+    .option('--once', 'end after the hello job')
+    .option('--no-hello', 'run no hello job')
+    .action(async (flags: UpFlags) => {
+      cli.exitCode = await cli.roles.up({
+        ...serverOptions(cli.io, flags),
+        isOnce: flags.once ?? false,
+        hasHello: flags.hello,
+        dockerSocket: flags.dockerSocket ?? null,
+      });
+    });
+}
