@@ -32,6 +32,7 @@ test('reads back whole seconds that it printed below an hour', () => {
 test('prints at most two units, rounded down', () => {
   assert.equal(formatDuration(45.4), '45ms');
   assert.equal(formatDuration(3_290), '3.2s');
+  assert.equal(formatDuration(2_000), '2s');
   assert.equal(formatDuration(59_999), '59s');
   assert.equal(formatDuration(250_000), '4m 10s');
   assert.equal(formatDuration(7_500_000), '2h 5m');

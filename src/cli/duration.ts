@@ -17,7 +17,7 @@ export function parseDurationMs(text: string): number {
 /** The two largest units of `ms`, for people: `45ms`, `3.2s`, `4m 10s`, `2h 5m`, `3d 4h`. */
 export function formatDuration(ms: number): string {
   if (ms < 1_000) return `${Math.max(0, Math.round(ms))}ms`;
-  if (ms < 10_000) return `${(Math.floor(ms / 100) / 10).toFixed(1)}s`;
+  if (ms < 10_000) return `${Math.floor(ms / 100) / 10}s`;
   if (ms < unitMs.m) return `${Math.floor(ms / unitMs.s)}s`;
   if (ms < unitMs.h) return pair(ms, 'm', 's');
   if (ms < unitMs.d) return pair(ms, 'h', 'm');

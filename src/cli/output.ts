@@ -21,7 +21,7 @@ export function printTable<Row>(io: Io, columns: Column<Row>[], rows: Row[]) {
 
 /** null: nobody looks at it, so nothing is cut. */
 export function terminalWidth(output: Output): number | null {
-  return output.isTTY ? (output.columns ?? 80) : null;
+  return output.isTTY ? output.columns || 80 : null;
 }
 
 /** Colours `text` on a terminal, unless NO_COLOR is set (no-color.org). */

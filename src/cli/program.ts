@@ -46,8 +46,8 @@ export function buildProgram(cli: Cli): Command {
   program.exitOverride().configureOutput({
     writeOut: (text) => io.stdout.write(text),
     writeErr: (text) => io.stderr.write(text),
-    getOutHelpWidth: () => (io.stdout.isTTY ? (io.stdout.columns ?? 80) : 110),
-    getErrHelpWidth: () => (io.stderr.isTTY ? (io.stderr.columns ?? 80) : 110),
+    getOutHelpWidth: () => (io.stdout.isTTY ? io.stdout.columns || 80 : 110),
+    getErrHelpWidth: () => (io.stderr.isTTY ? io.stderr.columns || 80 : 110),
     getOutHasColors: () => false,
     getErrHasColors: () => false,
   });

@@ -19,7 +19,7 @@ export function createProgressPrinter({ stderr, nowMs }: Io): ProgressPrinter {
   return {
     show(progress) {
       if (stderr.isTTY) {
-        stderr.write(`\r${truncate(pullBar(progress), (stderr.columns ?? 80) - 1)}\u001b[K`);
+        stderr.write(`\r${truncate(pullBar(progress), (stderr.columns || 80) - 1)}\u001b[K`);
         isDrawn = true;
       } else if (progress.phase !== printedPhase || nowMs() - printedMs >= plainEveryMs) {
         stderr.write(`${pullLine(progress)}\n`);

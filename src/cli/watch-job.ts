@@ -31,8 +31,7 @@ export async function followToEnd(cli: Cli, watching: Watching): Promise<number>
   const untilMs = timeoutMs === undefined ? Number.POSITIVE_INFINITY : io.nowMs() + timeoutMs;
   const job = await untilInterrupted(io, (signal) =>
     followJob({ client, io, signal }, uuid, { listener: screen.listener, untilMs }),
-  );
-  screen.end();
+  ).finally(screen.end);
   if (!job) {
     io.stderr.write(`Job ${uuid} goes on. Stop it with: flotilla job stop ${uuid}\n`);
     return exitCodes.interrupted;
@@ -51,10 +50,12 @@ function createScreen(io: Io, watching: Watching): { listener: JobListener; end(
   const progress = createProgressPrinter(io);
   const logOutput = watching.isJson ? io.stderr : io.stdout;
   let printed = '';
+  let lastLine = '';
   let isLineOpen = false;
   const endLine = () => {
     progress.clear();
-    if (isLineOpen) logOutput.write('\n');
+    // A file or a pipe gets the log's own bytes, nothing more.
+    if (isLineOpen && logOutput.isTTY) logOutput.write('\n');
     isLineOpen = false;
   };
   const say = (text: string) => {
@@ -64,7 +65,9 @@ function createScreen(io: Io, watching: Watching): { listener: JobListener; end(
   const listener: JobListener = {
     onChange(job, run) {
       const line = statusLine(job, run);
-      if (line !== printed && outcomeExitCode(job.status) === null) say(line);
+      // How it ended is said last, after its log.
+      if (outcomeExitCode(job.status) !== null) lastLine = line;
+      else if (line !== printed) say(line);
       printed = line;
       if (run?.status === 'PREPARING' && run.progress) progress.show(run.progress);
     },
@@ -82,9 +85,8 @@ function createScreen(io: Io, watching: Watching): { listener: JobListener; end(
   return {
     listener,
     end() {
-      endLine();
-      if (printed !== '')
-        io.stderr.write(`${formatDuration(io.nowMs() - startMs).padStart(6)}  ${printed}\n`);
+      if (lastLine === '') endLine();
+      else say(lastLine);
     },
   };
 }
