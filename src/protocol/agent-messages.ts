@@ -107,6 +107,7 @@ export const Hello = Type.Object({
   inventory: Inventory,
   containers: Type.Array(ObservedContainer, { maxItems: 100_000 }),
 });
+export type Hello = Static<typeof Hello>;
 export const Heartbeat = Type.Object({ type: Type.Literal('heartbeat') });
 export const InventoryChanged = Type.Object({ type: Type.Literal('inventory'), inventory: Inventory });
 /** `sequence` rises within a connection; the hub acknowledges it when the report is stored or refused for good. */
@@ -191,6 +192,7 @@ export const Welcome = Type.Object({
   node_uuid: Uuid,
   heartbeat_ms: Type.Integer({ minimum: 1 }),
 });
+export type Welcome = Static<typeof Welcome>;
 /** `is_complete`: the list names every run this node should know; else only those that changed. */
 export const Desired = Type.Object({
   type: Type.Literal('desired'),

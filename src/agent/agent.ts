@@ -1,0 +1,119 @@
+// The node's agent: wires engine, loop and control connection, and runs until it is told to stop.
+import { type Hello, type Inventory, protocolVersion, type Welcome } from '../protocol/agent-messages.ts';
+import { type Clock, sleep, systemClock } from './clock.ts';
+import type { NodeIdentity } from './container-order.ts';
+import { ControlPlaneClient } from './control-plane-client.ts';
+import { DockerRuntime } from './docker.ts';
+import { isNews, readInventory } from './inventory.ts';
+import type { AgentLog } from './log.ts';
+import { AgentLoop } from './loop.ts';
+import type { Runtime } from './runtime.ts';
+
+/** The node's key file. `node_uuid` may be absent: the server says it on the first connection. */
+export interface NodeKey {
+  public_key: string;
+  secret_key: string;
+  url: string;
+  node_uuid?: string;
+}
+
+export interface AgentOptions {
+  nodeKey: NodeKey;
+  /** Absent: the key's. */
+  serverUrl?: string;
+  agentVersion: string;
+  /** New at every start. */
+  sessionUuid: string;
+  /** Path of the engine's socket; null: DOCKER_HOST, else the usual one. */
+  engineSocket: string | null;
+  signHeaders: (method: string, path: string) => Record<string, string>;
+  /** PEM of the authority that the server's certificate must come from. */
+  ca?: string;
+  log: AgentLog;
+  /** Ends the agent; containers go on. */
+  signal: AbortSignal;
+  clock?: Clock;
+  random?: () => number;
+  /** Another engine than Docker's. */
+  runtime?: Runtime;
+  onConnected?: (welcome: Welcome) => void;
+}
+
+const inventoryEveryMs = 60_000;
+
+export async function runAgent(options: AgentOptions): Promise<void> {
+  const { nodeKey, log, signal, clock = systemClock, random = Math.random } = options;
+  const runtime = options.runtime ?? new DockerRuntime(options.engineSocket);
+  let nodeUuid = nodeKey.node_uuid ?? null;
+  let inventory: Inventory | null = null;
+
+  const loop: AgentLoop = new AgentLoop({
+    runtime,
+    clock,
+    log,
+    send: (message) => client.send(message),
+    sendLog: (chunk) => client.sendLog(chunk),
+    inventory: () => {
+      if (inventory === null) throw new Error('The node has not been looked at yet.');
+      return inventory;
+    },
+  });
+
+  async function hello(): Promise<Hello> {
+    inventory ??= await readInventory(runtime);
+    const containers = nodeUuid === null ? [] : await loop.observe(nodeUuid);
+    return {
+      type: 'hello',
+      protocol: protocolVersion,
+      agent_version: options.agentVersion,
+      session_uuid: options.sessionUuid,
+      inventory,
+      containers,
+    };
+  }
+
+  /** A node that did not know its name has said hello without its containers: it says it again. */
+  function welcome(message: Welcome): boolean {
+    const knewItself = nodeUuid === message.node_uuid;
+    nodeUuid = message.node_uuid;
+    if (!knewItself) return false;
+    const identity: NodeIdentity = { clusterUuid: message.cluster_uuid, nodeUuid: message.node_uuid };
+    log.info({ ...identity, server: options.serverUrl ?? nodeKey.url }, 'connected to the control plane');
+    void loop.connect(identity);
+    options.onConnected?.(message);
+    return true;
+  }
+
+  const client = new ControlPlaneClient({
+    serverUrl: options.serverUrl ?? nodeKey.url,
+    signHeaders: options.signHeaders,
+    ...(options.ca === undefined ? {} : { ca: options.ca }),
+    clock,
+    random,
+    log,
+    hello,
+    onWelcome: welcome,
+    onMessage: (message) => loop.receive(message),
+    onDisconnect: () => loop.disconnect(),
+  });
+
+  async function refreshInventory(): Promise<void> {
+    while (!signal.aborted) {
+      await sleep(clock, inventoryEveryMs, signal);
+      if (signal.aborted || inventory === null) continue;
+      try {
+        const before = inventory;
+        inventory = await readInventory(runtime);
+        if (isNews(before, inventory)) client.send({ type: 'inventory', inventory });
+      } catch (error) {
+        log.warn({ reason: String(error) }, 'the node could not be looked at');
+      }
+    }
+  }
+
+  try {
+    await Promise.all([client.run(signal), refreshInventory()]);
+  } finally {
+    loop.stop();
+  }
+}

@@ -1,0 +1,62 @@
+// From a desired run to the container that is to exist: name, labels, image, limits.
+import { containerLimits } from '../domain/container-limits.ts';
+import type { ContainerOrder, DesiredRun, Inventory } from '../protocol/agent-messages.ts';
+import { type ContainerSpec, labelNames, type PullOrder } from './runtime.ts';
+
+export interface NodeIdentity {
+  clusterUuid: string;
+  nodeUuid: string;
+}
+
+export function containerName(runUuid: string): string {
+  return `flotilla-${runUuid}`;
+}
+
+/** `host/image:tag`, as the engine wants it. A tag or digest inside the image stands. */
+export function imageReference({ image, tag, registry_host }: ContainerOrder): string {
+  const host = registry_host?.replace(/^https?:\/\//, '').replace(/\/+$/, '') ?? '';
+  const path = host === '' || image.startsWith(`${host}/`) ? image : `${host}/${image}`;
+  const lastPart = path.slice(path.lastIndexOf('/') + 1);
+  if (lastPart.includes('@') || lastPart.includes(':')) return path;
+  if (tag.startsWith('sha256:')) return `${path}@${tag}`;
+  return `${path}:${tag === '' ? 'latest' : tag}`;
+}
+
+export function pullOrder(order: ContainerOrder): PullOrder {
+  const { registry_user, registry_secret, registry_host } = order;
+  const credentials =
+    registry_secret === null
+      ? null
+      : { user: registry_user ?? '', secret: registry_secret, host: registry_host ?? '' };
+  return { image: imageReference(order), credentials };
+}
+
+/** What must never leave the node in a text. */
+export function secretsOf({ registry_secret, env }: ContainerOrder): string[] {
+  return [...(registry_secret === null ? [] : [registry_secret]), ...Object.values(env)];
+}
+
+export function containerSpec(run: DesiredRun, identity: NodeIdentity, inventory: Inventory): ContainerSpec {
+  const { container } = run;
+  const limits = containerLimits(
+    { cpuCount: run.cpu_count, ramBytes: run.ram_bytes, gpuCount: run.gpu_uuids.length },
+    { cpuCount: inventory.cpu_count, ramBytes: inventory.ram_bytes, gpuCount: inventory.gpus.length },
+  );
+  return {
+    ...limits,
+    name: containerName(run.run_uuid),
+    labels: {
+      [labelNames.cluster]: identity.clusterUuid,
+      [labelNames.node]: identity.nodeUuid,
+      [labelNames.run]: run.run_uuid,
+      [labelNames.job]: run.job_uuid,
+      [labelNames.attempt]: String(run.attempt),
+    },
+    image: imageReference(container),
+    env: container.env,
+    command: container.command,
+    entrypoint: container.entrypoint,
+    stopSignal: container.stop_signal,
+    gpuUuids: run.gpu_uuids,
+  };
+}

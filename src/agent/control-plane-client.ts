@@ -1,0 +1,263 @@
+// The one control connection: dials, signs the upgrade, says hello, keeps alive, and dials again when it is lost.
+import { WebSocket } from 'ws';
+import {
+  type AgentMessage,
+  agentConnectPath,
+  type Hello,
+  type LogChunk,
+  type ServerMessage,
+  type Welcome,
+} from '../protocol/agent-messages.ts';
+import { type Clock, sleep } from './clock.ts';
+import type { AgentLog } from './log.ts';
+
+export interface ControlPlaneOptions {
+  /** `http(s)://host:port` of the server. */
+  serverUrl: string;
+  signHeaders: (method: string, path: string) => Record<string, string>;
+  /** Certificate authority in PEM that the server's certificate must come from; absent: the system's. */
+  ca?: string;
+  clock: Clock;
+  /** 0 to 1, for the jitter. */
+  random: () => number;
+  log: AgentLog;
+  /** Gathered before each dial; while it fails nothing is dialled. */
+  hello: () => Promise<Hello>;
+  /** false: dial again at once with a new hello. */
+  onWelcome: (welcome: Welcome) => boolean;
+  onMessage: (message: ServerMessage) => void;
+  onDisconnect: () => void;
+}
+
+const firstRetryMs = 200;
+const maxRetryMs = 5_000;
+/** A server that refused will hardly change its mind sooner. */
+const refusedRetryMs = 30_000;
+const handshakeMs = 10_000;
+const welcomeMs = 10_000;
+/** Silence of so many heartbeats is a lost connection; at least `minSilenceMs`. */
+const silentHeartbeats = 3;
+const minSilenceMs = 3_000;
+const firstHeartbeatMs = 5_000;
+/** Log bytes in the socket's buffer; a report waits behind these at most. */
+const maxLogBufferBytes = 1024 * 1024;
+const maxMessageBytes = 64 * 1024 * 1024;
+
+type Ending = 'lost' | 'refused' | 'again';
+
+export class ControlPlaneClient {
+  readonly #options: ControlPlaneOptions;
+  #socket: WebSocket | null = null;
+  #isWelcome = false;
+  #logQueue: LogChunk[] = [];
+
+  constructor(options: ControlPlaneOptions) {
+    this.#options = options;
+  }
+
+  /** Stays connected as well as it can until `signal` aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, random } = this.#options;
+    let failureCount = 0;
+    while (!signal.aborted) {
+      const { ending, wasWelcome } = await this.#connectOnce(signal);
+      if (signal.aborted) return;
+      failureCount = wasWelcome ? 0 : failureCount + 1;
+      if (ending === 'again') continue;
+      const backoffMs = Math.min(maxRetryMs, firstRetryMs * 2 ** Math.min(10, failureCount));
+      const delayMs = ending === 'refused' ? refusedRetryMs : backoffMs;
+      await sleep(clock, delayMs * (0.5 + random() / 2), signal);
+    }
+  }
+
+  /** false while there is no welcomed connection; the caller keeps what it wanted to say. */
+  send(message: AgentMessage): boolean {
+    if (!this.#isWelcome || this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(JSON.stringify(message));
+    return true;
+  }
+
+  /** As send, but held back while the socket is full of logs. */
+  sendLog(chunk: LogChunk): boolean {
+    if (!this.#isWelcome || this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#logQueue.push(chunk);
+    this.#pumpLogs(this.#socket);
+    return true;
+  }
+
+  #pumpLogs(socket: WebSocket): void {
+    while (socket === this.#socket && socket.bufferedAmount < maxLogBufferBytes) {
+      const chunk = this.#logQueue.shift();
+      if (chunk === undefined) return;
+      socket.send(JSON.stringify(chunk), () => this.#pumpLogs(socket));
+    }
+  }
+
+  async #connectOnce(signal: AbortSignal): Promise<{ ending: Ending; wasWelcome: boolean }> {
+    const { log, onDisconnect } = this.#options;
+    let wasWelcome = false;
+    try {
+      const hello = await this.#options.hello();
+      if (signal.aborted) return { ending: 'lost', wasWelcome };
+      const connection = new Connection(this.#options, hello, {
+        onOpen: (socket) => {
+          this.#socket = socket;
+        },
+        onWelcome: () => {
+          this.#isWelcome = true;
+          wasWelcome = true;
+        },
+      });
+      return { ending: await connection.run(signal), wasWelcome };
+    } catch (error) {
+      log.warn({ reason: reasonOf(error) }, 'not connected to the control plane');
+      return { ending: 'lost', wasWelcome };
+    } finally {
+      this.#socket = null;
+      this.#isWelcome = false;
+      this.#logQueue = [];
+      if (wasWelcome) onDisconnect();
+    }
+  }
+}
+
+interface ConnectionHooks {
+  onOpen: (socket: WebSocket) => void;
+  onWelcome: () => void;
+}
+
+/** From dial to close of one socket. */
+class Connection {
+  readonly #options: ControlPlaneOptions;
+  readonly #hello: Hello;
+  readonly #hooks: ConnectionHooks;
+  #ending: Ending = 'lost';
+  #heardAtMs = 0;
+  #cancelTimers: (() => void)[] = [];
+
+  constructor(options: ControlPlaneOptions, hello: Hello, hooks: ConnectionHooks) {
+    this.#options = options;
+    this.#hello = hello;
+    this.#hooks = hooks;
+  }
+
+  run(signal: AbortSignal): Promise<Ending> {
+    const socket = this.#dial();
+    const close = () => socket.terminate();
+    signal.addEventListener('abort', close);
+    return new Promise((resolve) => {
+      socket.on('close', () => {
+        for (const cancel of this.#cancelTimers) cancel();
+        signal.removeEventListener('abort', close);
+        resolve(this.#ending);
+      });
+    });
+  }
+
+  #dial(): WebSocket {
+    const { serverUrl, signHeaders, ca, log, clock } = this.#options;
+    const url = new URL(agentConnectPath, serverUrl);
+    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+    const socket = new WebSocket(url, {
+      headers: signHeaders('GET', agentConnectPath),
+      handshakeTimeout: handshakeMs,
+      maxPayload: maxMessageBytes,
+      perMessageDeflate: false,
+      ...(ca === undefined ? {} : { ca }),
+    });
+    socket.on('error', (error) => log.warn({ reason: reasonOf(error) }, 'control connection failed'));
+    socket.on('unexpected-response', (request, response) => {
+      const status = response.statusCode ?? 0;
+      if (status >= 400 && status < 500) this.#ending = 'refused';
+      readSentence(response).then((sentence) => {
+        log.error({ status, reason: sentence }, 'the server refused this node');
+        request.destroy();
+        socket.terminate();
+      });
+    });
+    socket.on('open', () => {
+      this.#heardAtMs = clock.nowMs();
+      socket.send(JSON.stringify(this.#hello));
+      this.#hooks.onOpen(socket);
+      this.#later(welcomeMs, () => {
+        log.warn({}, 'the server did not welcome this node in time');
+        socket.terminate();
+      });
+    });
+    socket.on('pong', () => this.#heard());
+    socket.on('ping', () => this.#heard());
+    socket.on('message', (bytes) => this.#receive(socket, bytes.toString()));
+    return socket;
+  }
+
+  #heard(): void {
+    this.#heardAtMs = this.#options.clock.nowMs();
+  }
+
+  #later(delayMs: number, task: () => void): void {
+    this.#cancelTimers.push(this.#options.clock.after(delayMs, task));
+  }
+
+  #receive(socket: WebSocket, text: string): void {
+    const { log, onMessage } = this.#options;
+    this.#heard();
+    try {
+      const message = JSON.parse(text) as ServerMessage;
+      if (message.type === 'welcome') this.#welcome(socket, message);
+      else if (message.type === 'refused') {
+        this.#ending = 'refused';
+        log.error({ code: message.code, reason: message.message }, 'the server refused this node');
+        socket.terminate();
+      } else onMessage(message);
+    } catch (error) {
+      log.error({ reason: reasonOf(error) }, 'a message of the server was not understood');
+      socket.terminate();
+    }
+  }
+
+  #welcome(socket: WebSocket, welcome: Welcome): void {
+    for (const cancel of this.#cancelTimers.splice(0)) cancel();
+    this.#hooks.onWelcome();
+    if (!this.#options.onWelcome(welcome)) {
+      this.#ending = 'again';
+      socket.terminate();
+      return;
+    }
+    this.#beat(socket, welcome.heartbeat_ms || firstHeartbeatMs);
+  }
+
+  /** Heartbeats say that we live; the pong to our ping says that the server does. */
+  #beat(socket: WebSocket, heartbeatMs: number): void {
+    const silentMs = this.#options.clock.nowMs() - this.#heardAtMs;
+    if (silentMs > Math.max(minSilenceMs, silentHeartbeats * heartbeatMs)) {
+      this.#options.log.warn({ silent_ms: Math.round(silentMs) }, 'the server is silent; connecting anew');
+      socket.terminate();
+      return;
+    }
+    if (socket.readyState === WebSocket.OPEN) {
+      socket.send(JSON.stringify({ type: 'heartbeat' } satisfies AgentMessage));
+      socket.ping();
+    }
+    this.#cancelTimers = [];
+    this.#later(heartbeatMs, () => this.#beat(socket, heartbeatMs));
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message || error.name : String(error);
+}
+
+/** The sentence of the API's error envelope, else the first of the body. */
+async function readSentence(response: AsyncIterable<Buffer>): Promise<string> {
+  let text = '';
+  try {
+    for await (const chunk of response) {
+      text += chunk.toString('utf8');
+      if (text.length > 10_000) break;
+    }
+    const { error } = JSON.parse(text) as { error?: { message?: string } };
+    return error?.message ?? text.slice(0, 300);
+  } catch {
+    return text.slice(0, 300);
+  }
+}

@@ -1,0 +1,281 @@
+// The Docker Engine behind the runtime port.
+import { killCgroupProcesses } from './cgroup.ts';
+import { DockerClient, EngineRefusal } from './docker-client.ts';
+import { pullError, startError } from './docker-errors.ts';
+import { LogFrames, toEngineTime } from './docker-logs.ts';
+import { PullMeter } from './docker-pull.ts';
+import {
+  type ContainerInspect,
+  containerState,
+  containerSummary,
+  createBody,
+  type EngineInfo,
+  type EngineVersion,
+  engineDescription,
+  type ListedContainer,
+} from './docker-shapes.ts';
+import {
+  type ContainerSpec,
+  type ContainerState,
+  type ContainerSummary,
+  type EngineDescription,
+  type ImageState,
+  type LogEntry,
+  type LogRequest,
+  labelNames,
+  type PullOptions,
+  type PullOrder,
+  type Runtime,
+  RuntimeError,
+  type WatchOptions,
+} from './runtime.ts';
+
+/** Start does the network and the mounts; 8 at once have been seen to take two seconds. */
+const startTimeoutMs = 60_000;
+const signalTimeoutMs = 5_000;
+const removeTimeoutMs = 30_000;
+/** A registry that sends nothing for this long is given up; the engine is silent while it checks a large layer. */
+const pullStallMs = 180_000;
+const logStallMs = 30_000;
+
+export class DockerRuntime implements Runtime {
+  readonly #client: DockerClient;
+
+  /** `socketPath` null: DOCKER_HOST, else the usual socket. */
+  constructor(socketPath: string | null) {
+    this.#client = new DockerClient(socketPath);
+  }
+
+  async describe(): Promise<EngineDescription> {
+    const [version, info] = await Promise.all([
+      this.#client.json({ path: '/version' }),
+      this.#client.json({ path: '/info' }),
+    ]);
+    return engineDescription(version as EngineVersion, info as EngineInfo);
+  }
+
+  async listContainers(nodeUuid: string): Promise<ContainerSummary[]> {
+    const filters = JSON.stringify({ label: [`${labelNames.node}=${nodeUuid}`] });
+    const listed = await this.#client.json({ path: '/containers/json', query: { all: '1', filters } });
+    return (listed as ListedContainer[]).flatMap((container) => containerSummary(container) ?? []);
+  }
+
+  async watchContainers(nodeUuid: string, { onReady, onChange, signal }: WatchOptions): Promise<void> {
+    const filters = JSON.stringify({
+      type: ['container'],
+      event: ['start', 'die', 'oom', 'destroy'],
+      label: [`${labelNames.node}=${nodeUuid}`],
+    });
+    const stream = await this.#client.stream({ path: '/events', query: { filters }, signal });
+    onReady();
+    let rest = '';
+    for await (const chunk of stream) {
+      const lines = (rest + String(chunk)).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        const runUuid = runOfEvent(line);
+        if (runUuid !== null) onChange(runUuid);
+      }
+    }
+  }
+
+  async inspectContainer(containerId: string): Promise<ContainerState | null> {
+    const found = await this.#orNull({ path: `/containers/${containerId}/json` });
+    return found === null ? null : containerState(found as ContainerInspect);
+  }
+
+  async inspectImage(image: string): Promise<ImageState | null> {
+    const found = await this.#orNull({ path: `/images/${image}/json` });
+    if (found === null) return null;
+    const { Id, RepoDigests, Size } = found as { Id: string; RepoDigests?: string[] | null; Size?: number };
+    return { imageId: Id, digest: RepoDigests?.[0]?.split('@')[1] ?? null, sizeBytes: Size ?? 0 };
+  }
+
+  async pullImage({ image, credentials }: PullOrder, { onProgress, signal }: PullOptions): Promise<void> {
+    const stall = new AbortController();
+    const stalled = () => stall.abort(new Error('timeout: the registry sent nothing for three minutes'));
+    let timer = setTimeout(stalled, pullStallMs);
+    const meter = new PullMeter();
+    try {
+      const stream = await this.#client.stream({
+        path: '/images/create',
+        method: 'POST',
+        query: { fromImage: image },
+        ...(credentials === null ? {} : { authconfig: authconfig(credentials) }),
+        timeoutMs: pullStallMs,
+        signal: AbortSignal.any([stall.signal, signal]),
+      });
+      for await (const chunk of stream) {
+        clearTimeout(timer);
+        timer = setTimeout(stalled, pullStallMs);
+        meter.push(chunk as Buffer);
+        onProgress(meter.progress());
+      }
+      meter.end();
+    } catch (error) {
+      signal.throwIfAborted();
+      if (stall.signal.aborted) throw pullError(image, String(stall.signal.reason));
+      if (error instanceof EngineRefusal) throw pullError(image, error.message);
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+    if (meter.error !== null) throw pullError(image, meter.error);
+  }
+
+  async createContainer(spec: ContainerSpec): Promise<string> {
+    try {
+      const created = await this.#client.json({
+        path: '/containers/create',
+        method: 'POST',
+        query: { name: spec.name },
+        body: createBody(spec),
+        timeoutMs: startTimeoutMs,
+      });
+      return (created as { Id: string }).Id;
+    } catch (error) {
+      if (!(error instanceof EngineRefusal)) throw error;
+      if (error.statusCode !== 409) throw startError(error.message);
+      throw new RuntimeError('name_taken', `A container named ${spec.name} exists already.`, {
+        isRetryable: true,
+      });
+    }
+  }
+
+  async startContainer(containerId: string): Promise<void> {
+    try {
+      await this.#client.json({
+        path: `/containers/${containerId}/start`,
+        method: 'POST',
+        timeoutMs: startTimeoutMs,
+      });
+    } catch (error) {
+      if (error instanceof EngineRefusal) throw startError(error.message);
+      throw error;
+    }
+  }
+
+  async signalContainer(containerId: string, signalName: string): Promise<void> {
+    // 404: removed, 409: not running. Both mean that nothing is left to signal.
+    await this.#unless([404, 409], {
+      path: `/containers/${containerId}/kill`,
+      method: 'POST',
+      query: { signal: signalName },
+      timeoutMs: signalTimeoutMs,
+    });
+  }
+
+  async removeContainer(containerId: string): Promise<void> {
+    await this.#unless([404], {
+      path: `/containers/${containerId}`,
+      method: 'DELETE',
+      query: { force: '1', v: '1' },
+      timeoutMs: removeTimeoutMs,
+    });
+  }
+
+  async killProcesses(containerId: string): Promise<number> {
+    const found = await this.#orNull({ path: `/containers/${containerId}/json`, timeoutMs: 2_000 }).catch(
+      () => null,
+    );
+    return killCgroupProcesses({ containerId, pid: (found as ContainerInspect | null)?.State.Pid ?? 0 });
+  }
+
+  async *readLogs({
+    containerId,
+    since,
+    isFollowing,
+    signal,
+  }: LogRequest): AsyncGenerator<readonly LogEntry[]> {
+    const query = {
+      stdout: '1',
+      stderr: '1',
+      timestamps: '1',
+      ...(isFollowing ? { follow: '1' } : {}),
+      ...(since === null ? {} : { since: toEngineTime(since) }),
+    };
+    const stream = await this.#logStream({ containerId, query, signal });
+    const chunks = stream[Symbol.asyncIterator]();
+    const frames = new LogFrames();
+    try {
+      while (true) {
+        const next = await (isFollowing ? chunks.next() : withinStall(chunks.next()));
+        if (next.done) return;
+        const entries = frames.push(next.value as Buffer);
+        if (entries.length > 0) yield entries;
+      }
+    } finally {
+      stream.destroy();
+    }
+  }
+
+  async readLastLines(containerId: string, lineCount: number): Promise<string> {
+    const query = { stdout: '1', stderr: '1', timestamps: '1', tail: String(lineCount) };
+    const stream = await this.#logStream({ containerId, query, signal: AbortSignal.timeout(logStallMs) });
+    const frames = new LogFrames();
+    const entries: LogEntry[] = [];
+    for await (const chunk of stream) entries.push(...frames.push(chunk as Buffer));
+    return Buffer.concat(entries.map((entry) => entry.bytes)).toString('utf8');
+  }
+
+  async #logStream(options: { containerId: string; query: Record<string, string>; signal: AbortSignal }) {
+    const { containerId, query, signal } = options;
+    try {
+      return await this.#client.stream({ path: `/containers/${containerId}/logs`, query, signal });
+    } catch (error) {
+      if (!(error instanceof EngineRefusal)) throw error;
+      const isGone = error.statusCode === 404;
+      throw new RuntimeError(
+        isGone ? 'container_disappeared' : 'log_unreadable',
+        "The container's log cannot be read.",
+        { engineText: error.message, isRetryable: !isGone },
+      );
+    }
+  }
+
+  async #orNull(call: { path: string; timeoutMs?: number }): Promise<unknown> {
+    try {
+      return await this.#client.json(call);
+    } catch (error) {
+      if (error instanceof EngineRefusal && error.statusCode === 404) return null;
+      throw error;
+    }
+  }
+
+  async #unless(statusCodes: readonly number[], call: Parameters<DockerClient['json']>[0]): Promise<void> {
+    try {
+      await this.#client.json(call);
+    } catch (error) {
+      if (!(error instanceof EngineRefusal && statusCodes.includes(error.statusCode))) throw error;
+    }
+  }
+}
+
+function authconfig({ user, secret, host }: { user: string; secret: string; host: string }) {
+  return { username: user, password: secret, serveraddress: host };
+}
+
+function runOfEvent(line: string): string | null {
+  try {
+    const event = JSON.parse(line) as { Actor?: { Attributes?: Record<string, string> } };
+    return event.Actor?.Attributes?.[labelNames.run] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** A read that is not followed must not hang: the engine has all bytes at hand. */
+function withinStall<T>(promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(
+      () =>
+        reject(
+          new RuntimeError('engine_unreachable', 'The engine stopped sending the log.', {
+            isRetryable: true,
+          }),
+        ),
+      logStallMs,
+    );
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

@@ -1,0 +1,321 @@
+// One executor per kind of step: what the rules ask for, done against the runtime.
+import type { AgentMessage, Inventory, LogChunk, RunError } from '../protocol/agent-messages.ts';
+import type { Clock } from './clock.ts';
+import { containerSpec, type NodeIdentity, pullOrder, secretsOf } from './container-order.ts';
+import { tellWithout } from './docker-errors.ts';
+import type { AgentLog } from './log.ts';
+import { LogShipper } from './log-shipper.ts';
+import type { RunTarget, Step, Work } from './next-steps.ts';
+import type { Outbox } from './outbox.ts';
+import { lastLines, runEvent } from './run-events.ts';
+import { giveUp, newRecord, observeGone, observeState, type RunRecord, tookStep } from './run-record.ts';
+import { type ContainerState, type PullProgress, type Runtime, RuntimeError } from './runtime.ts';
+
+export interface ExecutorDeps {
+  runtime: Runtime;
+  clock: Clock;
+  log: AgentLog;
+  outbox: Outbox;
+  send: (message: AgentMessage) => boolean;
+  sendLog: (chunk: LogChunk) => boolean;
+  identity: () => NodeIdentity;
+  inventory: () => Inventory;
+  records: Map<string, RunRecord>;
+  targets: Map<string, RunTarget>;
+  /** Something changed: look again. */
+  wake: () => void;
+  /** Reads the list of containers again. */
+  resync: () => Promise<void>;
+}
+
+/** An engine that does not answer is waited for this long before a run fails for it; a restart takes ten seconds. */
+const engineFailureMs = 30_000;
+const engineRetryMs = 1_000;
+const progressEveryMs = 1_000;
+const lastLineCount = 10;
+
+const sentences = {
+  cancelled: 'The job run was stopped before its container started.',
+  container_disappeared:
+    'The container disappeared from the node before its end was seen: something else removed it, or the engine lost it.',
+} as const;
+
+/** Takes one step. Work goes on after the return and wakes the loop when it is done. */
+export function execute(deps: ExecutorDeps, step: Step): void {
+  const record = deps.records.get(step.runUuid);
+  if (record === undefined) return;
+  const { kind } = step;
+  if (kind === 'report') report(deps, record, step.report);
+  else if (kind === 'give_up') giveUpRun(deps, record, step.code);
+  else if (kind in workers) startWork(deps, record, kind as Work);
+  else changes[kind as Change](deps, record);
+}
+
+type Change = Exclude<Step['kind'], Work | 'report' | 'give_up'>;
+
+/** Steps that are done on return, or that go on beside the run's work. */
+const changes: Record<Change, (deps: ExecutorDeps, record: RunRecord) => void> = {
+  inspect: startInspect,
+  ship_logs: shipLogs,
+  renew,
+  abort_pull(_deps, record) {
+    record.isPullAborted = true;
+    record.pullAbort?.abort();
+  },
+  drain_logs(_deps, record) {
+    record.log.state = 'draining';
+    record.shipper?.drain();
+  },
+  forget({ records, targets }, { runUuid }) {
+    records.delete(runUuid);
+    targets.delete(runUuid);
+  },
+};
+
+function giveUpRun(deps: ExecutorDeps, record: RunRecord, code: keyof typeof sentences): void {
+  giveUp(record, { code, message: sentences[code] }, deps.clock.nowMs());
+  deps.wake();
+}
+
+const workers: Record<Work, (deps: ExecutorDeps, record: RunRecord) => Promise<void>> = {
+  pull,
+  create_and_start: createAndStart,
+  signal,
+  kill,
+  remove,
+  kill_processes: killProcesses,
+};
+
+function startWork(deps: ExecutorDeps, record: RunRecord, work: Work): void {
+  record.work = work;
+  workers[work](deps, record)
+    .catch((error: unknown) => warn(deps, record, { error, action: work }))
+    .finally(() => {
+      record.work = null;
+      deps.wake();
+    });
+}
+
+function warn(
+  deps: ExecutorDeps,
+  record: RunRecord,
+  { error, action }: { error: unknown; action: string },
+): void {
+  const reason = toRunError(record, error).message;
+  deps.log.warn({ run_uuid: record.runUuid, attempt: record.attempt, action, reason }, 'step failed');
+}
+
+/** Code and sentence that may leave the node: no secret of the run in it. */
+function toRunError(record: RunRecord, error: unknown): RunError {
+  const secrets = record.desired === null ? [] : secretsOf(record.desired.container);
+  if (error instanceof RuntimeError) return { code: error.code, message: tellWithout(secrets, error) };
+  const engineText = error instanceof Error ? error.message : String(error);
+  const wrapped = new RuntimeError('engine_error', 'The container engine failed.', { engineText });
+  return { code: wrapped.code, message: tellWithout(secrets, wrapped) };
+}
+
+/** An engine that is away is waited for; any other failure ends the run. */
+function failStart(deps: ExecutorDeps, record: RunRecord, error: unknown): void {
+  const nowMs = deps.clock.nowMs();
+  warn(deps, record, { error, action: 'start' });
+  if (error instanceof RuntimeError && error.isRetryable) {
+    record.engineFailingSinceMs ??= nowMs;
+    if (nowMs - record.engineFailingSinceMs < engineFailureMs) {
+      record.retryAtMs = nowMs + engineRetryMs;
+      return;
+    }
+  }
+  giveUp(record, toRunError(record, error), nowMs);
+}
+
+async function pull(deps: ExecutorDeps, record: RunRecord): Promise<void> {
+  if (record.desired === null) return;
+  const order = pullOrder(record.desired.container);
+  const abort = new AbortController();
+  record.pullAbort = abort;
+  record.isPullAborted = false;
+  try {
+    record.image = await deps.runtime.inspectImage(order.image);
+    abort.signal.throwIfAborted();
+    // A private image is asked for each time: only the registry knows whether these credentials may have it.
+    if (record.image === null || order.credentials !== null) {
+      reportProgress(deps, record, null);
+      await deps.runtime.pullImage(order, {
+        onProgress: progressReporter(deps, record),
+        signal: abort.signal,
+      });
+      record.image = await deps.runtime.inspectImage(order.image);
+    }
+    record.isImageReady = true;
+    record.engineFailingSinceMs = null;
+  } catch (error) {
+    if (!abort.signal.aborted) failStart(deps, record, error);
+  } finally {
+    record.pullAbort = null;
+  }
+}
+
+function progressReporter(deps: ExecutorDeps, record: RunRecord): (progress: PullProgress) => void {
+  const sinceMs = deps.clock.nowMs();
+  let reportedAtMs = sinceMs;
+  return (progress) => {
+    const nowMs = deps.clock.nowMs();
+    if (nowMs - reportedAtMs < progressEveryMs) return;
+    reportedAtMs = nowMs;
+    const bytesPerSecond = (progress.receivedBytes * 1000) / (nowMs - sinceMs);
+    const leftBytes = progress.totalBytes === null ? null : progress.totalBytes - progress.receivedBytes;
+    const hasEta = leftBytes !== null && bytesPerSecond > 0;
+    const etaMs = hasEta ? Math.max(0, Math.round((leftBytes * 1000) / bytesPerSecond)) : null;
+    reportProgress(deps, record, { ...progress, bytesPerSecond, etaMs });
+  };
+}
+
+function reportProgress(deps: ExecutorDeps, record: RunRecord, progress: RunRecord['progress']): void {
+  record.progress = progress;
+  const { runUuid, attempt } = record;
+  const event = () => runEvent('preparing', record, deps.clock.nowMs());
+  deps.outbox.add({ runUuid, attempt, kind: 'preparing', event });
+}
+
+async function createAndStart(deps: ExecutorDeps, record: RunRecord): Promise<void> {
+  try {
+    if (record.container === 'absent') await create(deps, record);
+    // A stop that came meanwhile must not be followed by a start.
+    if (record.containerId === null || deps.targets.get(record.runUuid)?.kind !== 'run') return;
+    await deps.runtime.startContainer(record.containerId);
+    record.engineFailingSinceMs = null;
+  } catch (error) {
+    return failStart(deps, record, error);
+  }
+  // Not awaited as work: a stop may overtake it. It also finds what ended before its events were heard.
+  record.needsInspect = true;
+}
+
+async function create(deps: ExecutorDeps, record: RunRecord): Promise<void> {
+  if (record.desired === null) return;
+  const spec = containerSpec(record.desired, deps.identity(), deps.inventory());
+  try {
+    record.containerId = await deps.runtime.createContainer(spec);
+    record.container = 'created';
+  } catch (error) {
+    // An earlier life of this agent made it, or an answer was lost: the list will show it.
+    if (error instanceof RuntimeError && error.code === 'name_taken') await deps.resync();
+    throw error;
+  }
+}
+
+async function signal(deps: ExecutorDeps, record: RunRecord): Promise<void> {
+  if (record.containerId === null) return;
+  const { runtime, clock } = deps;
+  record.signalledAtMs = clock.nowMs();
+  tookStep(record, 'signalled', record.signalledAtMs);
+  const signalName = record.stopSignal ?? record.desired?.container.stop_signal ?? 'SIGTERM';
+  try {
+    await runtime.signalContainer(record.containerId, signalName);
+  } catch (error) {
+    warn(deps, record, { error, action: `signal ${signalName}` });
+    // A signal that the engine does not know must not cost the program its warning.
+    if (signalName !== 'SIGTERM') await runtime.signalContainer(record.containerId, 'SIGTERM');
+  }
+}
+
+async function kill({ runtime, clock }: ExecutorDeps, record: RunRecord): Promise<void> {
+  if (record.containerId === null) return;
+  countForce(record, clock.nowMs(), 'killed');
+  await runtime.signalContainer(record.containerId, 'SIGKILL');
+}
+
+async function remove(deps: ExecutorDeps, record: RunRecord): Promise<void> {
+  const { runtime, clock } = deps;
+  if (record.containerId === null) return;
+  if (record.container === 'running') countForce(record, clock.nowMs(), 'remove');
+  record.removal = { count: record.removal.count + 1, lastAtMs: clock.nowMs() };
+  await runtime.removeContainer(record.containerId);
+  const leftCount = await runtime.killProcesses(record.containerId);
+  if (leftCount === 0) return observeGone(record, clock.nowMs());
+  deps.log.error({ run_uuid: record.runUuid, process_count: leftCount }, 'processes outlive their container');
+}
+
+async function killProcesses(deps: ExecutorDeps, record: RunRecord): Promise<void> {
+  const { runtime, clock } = deps;
+  if (record.containerId === null) return;
+  if (record.container === 'running') countForce(record, clock.nowMs(), 'kill_processes');
+  record.removal = { count: record.removal.count + 1, lastAtMs: clock.nowMs() };
+  const leftCount = await runtime.killProcesses(record.containerId);
+  deps.log.warn(
+    { run_uuid: record.runUuid, process_count: leftCount },
+    'killed the container past its engine',
+  );
+  record.needsInspect = true;
+}
+
+function countForce(record: RunRecord, nowMs: number, step: string): void {
+  record.force = { count: record.force.count + 1, lastAtMs: nowMs };
+  tookStep(record, step, nowMs);
+}
+
+function startInspect(deps: ExecutorDeps, record: RunRecord): void {
+  record.isInspecting = true;
+  record.needsInspect = false;
+  inspect(deps, record)
+    .catch((error: unknown) => warn(deps, record, { error, action: 'inspect' }))
+    .finally(() => {
+      record.isInspecting = false;
+      deps.wake();
+    });
+}
+
+async function inspect({ runtime, clock }: ExecutorDeps, record: RunRecord): Promise<void> {
+  if (record.containerId === null) return;
+  const state = await runtime.inspectContainer(record.containerId);
+  if (state === null) return observeGone(record, clock.nowMs());
+  const lastLogLines = state.state === 'exited' && !record.hasExit ? await readLastLines(runtime, state) : '';
+  observeState(record, { state, lastLogLines, clock });
+  record.image ??= await runtime.inspectImage(state.imageId).catch(() => null);
+}
+
+/** The exit is told without them rather than late. */
+async function readLastLines(runtime: Runtime, { containerId }: ContainerState): Promise<string> {
+  return runtime.readLastLines(containerId, lastLineCount).then(lastLines, () => '');
+}
+
+function shipLogs(deps: ExecutorDeps, record: RunRecord): void {
+  if (record.containerId === null || record.desired === null) return;
+  const shipper = new LogShipper({
+    runtime: deps.runtime,
+    clock: deps.clock,
+    containerId: record.containerId,
+    runUuid: record.runUuid,
+    attempt: record.attempt,
+    from: record.desired.log,
+    send: deps.sendLog,
+    onChange() {
+      if (shipper.isDrained) record.log.state = 'drained';
+      else if (record.log.state === 'drained') record.log.state = 'draining';
+      record.log.isAcked = shipper.isAcknowledged;
+      deps.wake();
+    },
+  });
+  record.shipper = shipper;
+  record.log.state = 'shipping';
+  void shipper.run();
+  deps.wake();
+}
+
+function report(deps: ExecutorDeps, record: RunRecord, kind: keyof RunRecord['reports']): void {
+  record.reports[kind] = 'queued';
+  const { runUuid, attempt } = record;
+  deps.outbox.add({ runUuid, attempt, kind, event: () => runEvent(kind, record, deps.clock.nowMs()) });
+  if (kind === 'released') record.shipper?.stop();
+}
+
+function renew(deps: ExecutorDeps, record: RunRecord): void {
+  const target = deps.targets.get(record.runUuid);
+  if (target === undefined) return;
+  record.shipper?.stop();
+  deps.outbox.drop(record.runUuid);
+  const renewed = newRecord(record.runUuid, target.attempt);
+  renewed.desired = record.desired;
+  deps.records.set(record.runUuid, renewed);
+  deps.wake();
+}

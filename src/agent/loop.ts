@@ -1,0 +1,326 @@
+// The level-triggered loop: observations and wishes come in, the rules are asked, their steps are started.
+//
+// A pass is synchronous, so it never overlaps itself; the work it starts runs beside it and wakes it again.
+import type {
+  AgentMessage,
+  DesiredRun,
+  Inventory,
+  LogChunk,
+  ObservedContainer,
+  ServerMessage,
+} from '../protocol/agent-messages.ts';
+import { type Clock, sleep } from './clock.ts';
+import type { NodeIdentity } from './container-order.ts';
+import { type ExecutorDeps, execute } from './executors.ts';
+import type { AgentLog } from './log.ts';
+import { nextSteps, type RunTarget } from './next-steps.ts';
+import { Outbox } from './outbox.ts';
+import { newRecord, observeGone, observeListed, type RunRecord } from './run-record.ts';
+import type { ContainerSummary, Runtime } from './runtime.ts';
+
+export interface LoopOptions {
+  runtime: Runtime;
+  clock: Clock;
+  log: AgentLog;
+  /** The control connection; false when the message was not taken. */
+  send: (message: AgentMessage) => boolean;
+  sendLog: (chunk: LogChunk) => boolean;
+  inventory: () => Inventory;
+  /** Between two looks at the whole list; events tell of changes sooner. */
+  resyncMs?: number;
+}
+
+const defaultResyncMs = 5_000;
+const eventsRetryMs = 500;
+
+export class AgentLoop {
+  readonly #options: LoopOptions;
+  readonly #records = new Map<string, RunRecord>();
+  readonly #targets = new Map<string, RunTarget>();
+  readonly #outbox: Outbox;
+  readonly #executorDeps: ExecutorDeps;
+  readonly #stop = new AbortController();
+  #identity: NodeIdentity | null = null;
+  #connectedSinceMs: number | null = null;
+  /** Runs whose log place the server told on this connection. */
+  #aligned = new Set<string>();
+  /** Messages that wait until the containers are known: else a run that lives would be taken for gone. */
+  #held: ServerMessage[] | null = null;
+  #isPassDue = false;
+  #cancelTimer: (() => void) | null = null;
+
+  constructor(options: LoopOptions) {
+    this.#options = options;
+    this.#outbox = new Outbox(options.send);
+    this.#executorDeps = {
+      runtime: options.runtime,
+      clock: options.clock,
+      log: options.log,
+      outbox: this.#outbox,
+      send: options.send,
+      sendLog: (chunk) => this.#aligned.has(chunk.run_uuid) && options.sendLog(chunk),
+      identity: () => this.#requireIdentity(),
+      inventory: options.inventory,
+      records: this.#records,
+      targets: this.#targets,
+      wake: () => this.wake(),
+      resync: () => this.resync(),
+    };
+  }
+
+  /** Containers of this node for the hello; throws while the engine is away. */
+  async observe(nodeUuid: string): Promise<ObservedContainer[]> {
+    const listed = await this.#options.runtime.listContainers(nodeUuid);
+    const own = this.#identity === null ? listed : listed.filter((container) => this.#isOwn(container));
+    return own.map(({ runUuid, attempt, state }) => ({ run_uuid: runUuid, attempt, state }));
+  }
+
+  /** The server's welcome; from here on containers are known to be this cluster's or not. */
+  async connect(identity: NodeIdentity): Promise<void> {
+    const isFirst = this.#identity === null;
+    this.#identity = identity;
+    const held: ServerMessage[] = [];
+    this.#held = held;
+    if (isFirst) void this.#watch(identity.nodeUuid);
+    while (!(await this.#tryResync())) await sleep(this.#options.clock, eventsRetryMs, this.#stop.signal);
+    if (this.#held !== held) return;
+    this.#held = null;
+    this.#aligned = new Set();
+    this.#connectedSinceMs = this.#options.clock.nowMs();
+    this.#outbox.connect();
+    for (const message of held) this.receive(message);
+    this.wake();
+  }
+
+  disconnect(): void {
+    this.#held = null;
+    this.#connectedSinceMs = null;
+    this.#aligned = new Set();
+    this.#outbox.disconnect();
+  }
+
+  /** Ends the loop; containers stay as they are. */
+  stop(): void {
+    this.#stop.abort();
+    this.#cancelTimer?.();
+    for (const record of this.#records.values()) {
+      record.shipper?.stop();
+      record.pullAbort?.abort();
+    }
+  }
+
+  receive(message: ServerMessage): void {
+    if (this.#held !== null) {
+      this.#held.push(message);
+      return;
+    }
+    switch (message.type) {
+      case 'desired':
+        for (const run of message.runs) this.#want(run, message.is_complete);
+        if (message.is_complete) this.#dropUnnamed(new Set(message.runs.map((run) => run.run_uuid)));
+        break;
+      case 'kill':
+        for (const { run_uuid, attempt } of message.runs) this.#condemn(run_uuid, attempt);
+        break;
+      case 'report_ack':
+        this.#acknowledge(message.sequence);
+        break;
+      case 'log_ack':
+        this.#records.get(message.run_uuid)?.shipper?.acknowledge(message.stream, message.offset);
+        return;
+      default:
+        return;
+    }
+    this.wake();
+  }
+
+  wake(): void {
+    if (this.#isPassDue || this.#stop.signal.aborted) return;
+    this.#isPassDue = true;
+    queueMicrotask(() => this.#pass());
+  }
+
+  /** Reads the list of containers and corrects what is believed of them. */
+  async resync(): Promise<void> {
+    const nodeUuid = this.#requireIdentity().nodeUuid;
+    const before = [...this.#records.values()].filter((record) => record.container !== 'absent');
+    const listed = await this.#options.runtime.listContainers(nodeUuid);
+    const own = listed.filter((container) => this.#isOwn(container));
+    for (const container of own) this.#observe(container);
+    const listedIds = new Set(own.map(({ containerId }) => containerId));
+    for (const record of before) {
+      if (record.containerId === null || listedIds.has(record.containerId)) continue;
+      // Named runs are inspected first: a list is not proof.
+      if (this.#targets.get(record.runUuid) !== undefined) record.needsInspect = true;
+      else observeGone(record, this.#options.clock.nowMs());
+    }
+    this.wake();
+  }
+
+  #pass(): void {
+    this.#isPassDue = false;
+    if (this.#stop.signal.aborted || this.#identity === null) return;
+    const nowMs = this.#options.clock.nowMs();
+    const current = { runs: this.#records.values(), connectedSinceMs: this.#connectedSinceMs };
+    const { steps, wakeAtMs } = nextSteps(current, this.#targets, nowMs);
+    for (const step of steps) execute(this.#executorDeps, step);
+    this.#cancelTimer?.();
+    this.#cancelTimer =
+      wakeAtMs === null ? null : this.#options.clock.after(Math.max(1, wakeAtMs - nowMs), () => this.wake());
+    if (steps.some(({ kind }) => kind === 'report')) this.wake();
+  }
+
+  #requireIdentity(): NodeIdentity {
+    if (this.#identity === null) throw new Error('The control plane has not said which node this is.');
+    return this.#identity;
+  }
+
+  #isOwn({ clusterUuid }: ContainerSummary): boolean {
+    return clusterUuid === this.#identity?.clusterUuid;
+  }
+
+  #record(runUuid: string, attempt: number): RunRecord {
+    const known = this.#records.get(runUuid);
+    if (known !== undefined) return known;
+    const record = newRecord(runUuid, attempt);
+    this.#records.set(runUuid, record);
+    return record;
+  }
+
+  #observe(container: ContainerSummary): void {
+    const record = this.#record(container.runUuid, container.attempt);
+    if (record.attempt === container.attempt) {
+      observeListed(record, container);
+      return;
+    }
+    // One name per run: a container of another attempt is what stands in the way of this one.
+    if (record.container !== 'absent' || record.work !== null) return;
+    this.#options.log.warn(
+      { run_uuid: record.runUuid, attempt: container.attempt },
+      'removing an older attempt',
+    );
+    void this.#options.runtime.removeContainer(container.containerId).catch(() => {});
+  }
+
+  #want(run: DesiredRun, isComplete: boolean): void {
+    const record = this.#record(run.run_uuid, run.attempt);
+    const known = this.#targets.get(run.run_uuid);
+    if (run.attempt < record.attempt || (known !== undefined && run.attempt < known.attempt)) return;
+    record.desired = run;
+    record.orphanSinceMs = null;
+    this.#targets.set(run.run_uuid, toTarget(run, known, this.#options.clock.nowMs()));
+    if (!this.#aligned.has(run.run_uuid)) {
+      this.#aligned.add(run.run_uuid);
+      record.shipper?.resend(run.log);
+    }
+    // The server still names what it was told is over: it lost the word, so it hears it again.
+    if (isComplete && record.reports.released === 'acked') {
+      record.reports.exited = 'none';
+      record.reports.released = 'none';
+    }
+  }
+
+  #dropUnnamed(named: ReadonlySet<string>): void {
+    const orphans: ObservedContainer[] = [];
+    for (const record of this.#records.values()) {
+      const target = this.#targets.get(record.runUuid);
+      if (named.has(record.runUuid) || target?.kind === 'kill') continue;
+      this.#targets.delete(record.runUuid);
+      this.#outbox.drop(record.runUuid);
+      record.desired = null;
+      if (record.container === 'absent' && record.work === null) continue;
+      record.orphanSinceMs ??= this.#options.clock.nowMs();
+      record.shipper?.stop();
+      const { runUuid, attempt, container } = record;
+      if (container !== 'absent') orphans.push({ run_uuid: runUuid, attempt, state: container });
+    }
+    if (orphans.length === 0) return;
+    this.#options.log.warn({ orphans }, 'containers that the server did not name; kept for a while');
+    this.#options.send({ type: 'orphans', containers: orphans });
+  }
+
+  #condemn(runUuid: string, attempt: number): void {
+    const record = this.#record(runUuid, attempt);
+    const known = this.#targets.get(runUuid);
+    if (attempt < record.attempt || (known !== undefined && attempt < known.attempt)) return;
+    this.#targets.set(runUuid, { kind: 'kill', attempt });
+    this.#outbox.drop(runUuid);
+    record.shipper?.stop();
+    record.goneAtMs ??= record.container === 'absent' ? this.#options.clock.nowMs() : null;
+  }
+
+  #acknowledge(sequence: number): void {
+    const report = this.#outbox.acknowledge(sequence);
+    if (report === null || report.kind === 'preparing') return;
+    const record = this.#records.get(report.runUuid);
+    if (record?.attempt === report.attempt) record.reports[report.kind] = 'acked';
+  }
+
+  /** Events for speed, the list every few seconds for truth; both until the loop stops. */
+  async #watch(nodeUuid: string): Promise<void> {
+    const { clock, resyncMs = defaultResyncMs } = this.#options;
+    const signal = this.#stop.signal;
+    void this.#watchEvents(nodeUuid);
+    while (!signal.aborted) {
+      await sleep(clock, resyncMs, signal);
+      if (!signal.aborted) await this.#tryResync();
+    }
+  }
+
+  async #watchEvents(nodeUuid: string): Promise<void> {
+    const { runtime, clock, log } = this.#options;
+    const signal = this.#stop.signal;
+    while (!signal.aborted) {
+      const options = {
+        onReady: () => void this.#tryResync(),
+        onChange: (uuid: string) => this.#changed(uuid),
+        signal,
+      };
+      await runtime.watchContainers(nodeUuid, options).catch((error: unknown) => {
+        if (!signal.aborted) log.warn({ reason: String(error) }, 'the engine stopped telling of events');
+      });
+      await sleep(clock, eventsRetryMs, signal);
+    }
+  }
+
+  #changed(runUuid: string): void {
+    const record = this.#records.get(runUuid);
+    if (record === undefined) {
+      void this.#tryResync();
+      return;
+    }
+    record.needsInspect = true;
+    this.wake();
+  }
+
+  /** true also when the loop has stopped: nothing is left to wait for. */
+  async #tryResync(): Promise<boolean> {
+    try {
+      await this.resync();
+      return true;
+    } catch (error) {
+      this.#options.log.warn({ reason: String(error) }, 'the list of containers could not be read');
+      return this.#stop.signal.aborted;
+    }
+  }
+}
+
+/** A stop or kill that was once wanted stays wanted; its deadline only comes nearer. */
+function toTarget(run: DesiredRun, known: RunTarget | undefined, nowMs: number): RunTarget {
+  const { attempt, desired, status, stop } = run;
+  const same = known !== undefined && known.attempt === attempt ? known : null;
+  if (same?.kind === 'kill') return same;
+  if (desired === 'run' && same?.kind === 'stop') return same;
+  if (desired === 'run') {
+    return { kind: 'run', attempt, mayStart: status === 'ASSIGNED' || status === 'PREPARING' };
+  }
+  const graceMs = stop?.grace_ms ?? 0;
+  const requestedAtMs = nowMs - (stop?.requested_ms_ago ?? 0);
+  if (same?.kind !== 'stop') return { kind: 'stop', attempt, graceMs, requestedAtMs };
+  return {
+    kind: 'stop',
+    attempt,
+    graceMs: Math.min(graceMs, same.graceMs),
+    requestedAtMs: Math.min(requestedAtMs, same.requestedAtMs),
+  };
+}

@@ -1,0 +1,81 @@
+// What the agent tells of a run: report events made from its record.
+import { constants } from 'node:os';
+import type { RunEvent } from '../protocol/agent-messages.ts';
+import type { ReportKind } from './next-steps.ts';
+import type { RunRecord } from './run-record.ts';
+
+const maxLogLineBytes = 4096;
+const maxLogLines = 10;
+
+export function runEvent(kind: ReportKind | 'preparing', record: RunRecord, nowMs: number): RunEvent {
+  const since = (atMs: number | null) => Math.max(0, Math.round(nowMs - (atMs ?? nowMs)));
+  switch (kind) {
+    case 'preparing':
+      return { kind, progress: progressOf(record) };
+    case 'running':
+      return {
+        kind,
+        started_ms_ago: since(record.startedAtMs),
+        image_digest: record.image?.digest ?? null,
+        image_size_bytes: record.image?.sizeBytes ?? null,
+      };
+    case 'signalled':
+    case 'killed':
+      return { kind: 'teardown', step: kind };
+    case 'exited':
+      return exitedEvent(record, since(record.endedAtMs));
+    case 'released':
+      return {
+        kind,
+        is_log_complete: isLogComplete(record),
+        steps: record.teardown.map(({ step, tookMs }) => ({ step, took_ms: tookMs })),
+      };
+  }
+}
+
+function progressOf({ progress }: RunRecord) {
+  if (progress === null) return null;
+  return {
+    phase: progress.phase,
+    received_bytes: progress.receivedBytes,
+    total_bytes: progress.totalBytes,
+    bytes_per_second: progress.bytesPerSecond,
+    eta_ms: progress.etaMs,
+  };
+}
+
+function exitedEvent(record: RunRecord, endedMsAgo: number): RunEvent {
+  return {
+    kind: 'exited',
+    exit_code: record.exitCode,
+    exit_signal: exitSignal(record.exitCode),
+    is_oom_killed: record.isOomKilled,
+    ended_ms_ago: endedMsAgo,
+    ran_ms: record.ranMs,
+    error: record.error,
+    last_log_lines: record.lastLogLines,
+  };
+}
+
+/** 128 + n is how a shell or init tells that signal n ended the program. */
+function exitSignal(exitCode: number | null): string | null {
+  if (exitCode === null || exitCode <= 128) return null;
+  const found = Object.entries(constants.signals).find(([, number]) => number === exitCode - 128);
+  return found?.[0] ?? null;
+}
+
+function isLogComplete({ hasStart, shipper, log }: RunRecord): boolean {
+  if (!hasStart) return true;
+  return shipper !== null && log.state === 'drained' && log.isAcked && !shipper.hasGap;
+}
+
+/** The end of a log as the report carries it: few lines, valid text, no NUL (databases refuse it). */
+export function lastLines(text: string): string {
+  const lines = text.replaceAll('\0', '\uFFFD').trimEnd().split('\n').slice(-maxLogLines).join('\n');
+  const bytes = Buffer.from(lines);
+  if (bytes.length <= maxLogLineBytes) return lines;
+  return bytes
+    .subarray(bytes.length - maxLogLineBytes)
+    .toString('utf8')
+    .replace(/^\uFFFD+/, '');
+}

@@ -1,0 +1,142 @@
+// What the agent holds of one run, and how observations change it.
+import type { DesiredRun, RunError } from '../protocol/agent-messages.ts';
+import type { Clock } from './clock.ts';
+import type { LogShipper } from './log-shipper.ts';
+import type { RunCurrent } from './next-steps.ts';
+import type { ContainerState, ContainerSummary, ImageState, PullProgress } from './runtime.ts';
+
+export interface RunRecord extends RunCurrent {
+  /** The server's last word about it; null while it named none. */
+  desired: DesiredRun | null;
+  containerId: string | null;
+  stopSignal: string | null;
+  startedAtMs: number | null;
+  ranMs: number | null;
+  exitCode: number | null;
+  isOomKilled: boolean;
+  lastLogLines: string;
+  image: ImageState | null;
+  progress: PullMeterReading | null;
+  pullAbort: AbortController | null;
+  shipper: LogShipper | null;
+  /** First failure of the engine in a row; null while it answers. */
+  engineFailingSinceMs: number | null;
+  teardown: { step: string; tookMs: number }[];
+  teardownSinceMs: number | null;
+}
+
+export interface PullMeterReading extends PullProgress {
+  bytesPerSecond: number | null;
+  etaMs: number | null;
+}
+
+export function newRecord(runUuid: string, attempt: number): RunRecord {
+  return {
+    runUuid,
+    attempt,
+    container: 'absent',
+    hasStart: false,
+    hasExit: false,
+    error: null,
+    needsInspect: false,
+    isInspecting: false,
+    work: null,
+    isPullAborted: false,
+    isImageReady: false,
+    retryAtMs: 0,
+    reports: { running: 'none', signalled: 'none', killed: 'none', exited: 'none', released: 'none' },
+    log: { state: 'idle', isAcked: false },
+    endedAtMs: null,
+    signalledAtMs: null,
+    force: { count: 0, lastAtMs: 0 },
+    removal: { count: 0, lastAtMs: 0 },
+    orphanSinceMs: null,
+    goneAtMs: null,
+    desired: null,
+    containerId: null,
+    stopSignal: null,
+    startedAtMs: null,
+    ranMs: null,
+    exitCode: null,
+    isOomKilled: false,
+    lastLogLines: '',
+    image: null,
+    progress: null,
+    pullAbort: null,
+    shipper: null,
+    engineFailingSinceMs: null,
+    teardown: [],
+    teardownSinceMs: null,
+  };
+}
+
+const rank = { absent: 0, created: 1, running: 2, exited: 3 } as const;
+
+/** A list shows it: the state only goes forward, since a list may be older than what was seen since. */
+export function observeListed(record: RunRecord, listed: ContainerSummary): void {
+  record.containerId = listed.containerId;
+  const isNews = rank[listed.state] > rank[record.container];
+  if (isNews) record.container = listed.state;
+  const isUnknown =
+    (record.container === 'running' && !record.hasStart) ||
+    (record.container === 'exited' && !record.hasExit);
+  if (isNews || isUnknown) record.needsInspect = true;
+}
+
+/** `lastLogLines` is read with the exit. */
+export function observeState(
+  record: RunRecord,
+  { state, lastLogLines, clock }: { state: ContainerState; lastLogLines: string; clock: Clock },
+): void {
+  record.containerId = state.containerId;
+  if (rank[state.state] >= rank[record.container]) record.container = state.state;
+  record.stopSignal = state.stopSignal;
+  if (state.startedAtMs !== null) observeStart(record, state.startedAtMs, clock);
+  if (state.state !== 'exited' || record.hasExit) return;
+  record.hasExit = true;
+  record.exitCode = state.exitCode;
+  record.isOomKilled = state.isOomKilled;
+  record.lastLogLines = lastLogLines;
+  record.endedAtMs = monotonic(state.endedAtMs, clock);
+  record.ranMs =
+    state.startedAtMs === null || state.endedAtMs === null
+      ? null
+      : Math.max(0, Math.round(state.endedAtMs - state.startedAtMs));
+  tookStep(record, 'exited', clock.nowMs());
+}
+
+function observeStart(record: RunRecord, startedAtMs: number, clock: Clock): void {
+  if (record.hasStart) return;
+  record.hasStart = true;
+  record.startedAtMs = monotonic(startedAtMs, clock);
+}
+
+/** The engine's wall time as monotonic time, read while both clocks are at hand; never in the future. */
+function monotonic(wallAtMs: number | null, clock: Clock): number {
+  return clock.nowMs() - Math.max(0, clock.wallMs() - (wallAtMs ?? clock.wallMs()));
+}
+
+export function observeGone(record: RunRecord, nowMs: number): void {
+  if (record.container === 'absent') return;
+  record.container = 'absent';
+  record.needsInspect = false;
+  record.goneAtMs = nowMs;
+  if (record.teardownSinceMs !== null || isOver(record)) tookStep(record, 'removed', nowMs);
+}
+
+function isOver(record: RunRecord): boolean {
+  return record.hasExit || record.error !== null;
+}
+
+export function giveUp(record: RunRecord, error: RunError, nowMs: number): void {
+  record.error = error;
+  record.endedAtMs ??= nowMs;
+  record.goneAtMs ??= record.container === 'absent' ? nowMs : null;
+}
+
+/** A line of the receipt: how long after the teardown began. */
+export function tookStep(record: RunRecord, step: string, nowMs: number): void {
+  if (record.teardown.length >= 60) return;
+  record.teardownSinceMs ??= nowMs;
+  record.teardown.push({ step, tookMs: Math.max(0, Math.round(nowMs - record.teardownSinceMs)) });
+}

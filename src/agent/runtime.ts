@@ -1,0 +1,147 @@
+// The port between the agent and what runs containers: as narrow as the loop needs, so that others can stand behind it.
+import type { LogStream } from '../protocol/agent-messages.ts';
+
+export interface EngineDescription {
+  name: string;
+  version: string;
+  apiVersion: string;
+  cpuCount: number;
+  ramBytes: number;
+  /** Folder that holds images and containers; null when it is not on this machine. */
+  dataRoot: string | null;
+  architecture: string;
+  operatingSystem: string;
+  cgroupVersion: 1 | 2;
+}
+
+export interface ContainerSummary {
+  containerId: string;
+  clusterUuid: string;
+  runUuid: string;
+  attempt: number;
+  state: 'created' | 'running' | 'exited';
+}
+
+/** Times are the engine's epoch milliseconds; null where it has not happened. */
+export interface ContainerState {
+  containerId: string;
+  imageId: string;
+  state: 'created' | 'running' | 'exited';
+  startedAtMs: number | null;
+  endedAtMs: number | null;
+  exitCode: number | null;
+  isOomKilled: boolean;
+  /** The order's signal, else the image's, else SIGTERM. */
+  stopSignal: string;
+}
+
+export interface ImageState {
+  imageId: string;
+  /** `sha256:…` as the registry knows it; null for an image that never saw one. */
+  digest: string | null;
+  sizeBytes: number;
+}
+
+export interface ContainerSpec {
+  name: string;
+  labels: Readonly<Record<string, string>>;
+  image: string;
+  env: Readonly<Record<string, string>>;
+  command: readonly string[] | null;
+  entrypoint: readonly string[] | null;
+  stopSignal: string | null;
+  memoryBytes: number;
+  cpuShares: number;
+  cpuCount: number;
+  shmBytes: number;
+  pidCount: number;
+  gpuUuids: readonly string[];
+}
+
+export interface PullOrder {
+  image: string;
+  credentials: { user: string; secret: string; host: string } | null;
+}
+
+export interface PullProgress {
+  phase: 'pulling' | 'extracting';
+  receivedBytes: number;
+  totalBytes: number | null;
+}
+
+/** One entry as the container wrote it; `timestamp` is RFC 3339 with nanoseconds, fixed width, UTC. */
+export interface LogEntry {
+  stream: LogStream;
+  timestamp: string;
+  bytes: Buffer;
+}
+
+export interface LogRequest {
+  containerId: string;
+  /** Entries from this timestamp on; null from the first. */
+  since: string | null;
+  /** Goes on as the container writes, until it ends. */
+  isFollowing: boolean;
+  signal: AbortSignal;
+}
+
+/** Thrown by every call: a stable code, a sentence, and whether trying again may help. */
+export class RuntimeError extends Error {
+  readonly code: string;
+  readonly isRetryable: boolean;
+  /** What the engine said, unredacted: it may quote env values or credentials. */
+  readonly engineText: string | null;
+
+  constructor(
+    code: string,
+    message: string,
+    options: { isRetryable?: boolean; engineText?: string; cause?: unknown } = {},
+  ) {
+    super(message, { cause: options.cause });
+    this.name = 'RuntimeError';
+    this.code = code;
+    this.isRetryable = options.isRetryable ?? false;
+    this.engineText = options.engineText ?? null;
+  }
+}
+
+/** Every call ends within a bounded time. Calls about a container that is gone resolve as done, or with null. */
+export interface Runtime {
+  describe(): Promise<EngineDescription>;
+  /** Containers with the label `flotilla.node` of this node, whatever their cluster. */
+  listContainers(nodeUuid: string): Promise<ContainerSummary[]>;
+  /** Calls `onChange` with the run of each container that started or ended; settles when the stream breaks. */
+  watchContainers(nodeUuid: string, options: WatchOptions): Promise<void>;
+  inspectContainer(containerId: string): Promise<ContainerState | null>;
+  inspectImage(image: string): Promise<ImageState | null>;
+  pullImage(order: PullOrder, options: PullOptions): Promise<void>;
+  createContainer(spec: ContainerSpec): Promise<string>;
+  startContainer(containerId: string): Promise<void>;
+  signalContainer(containerId: string, signalName: string): Promise<void>;
+  /** Kills and removes, whatever the state. */
+  removeContainer(containerId: string): Promise<void>;
+  /** Kills what is left in the container's cgroup, past the engine; how many processes still live after it. */
+  killProcesses(containerId: string): Promise<number>;
+  readLogs(request: LogRequest): AsyncIterable<readonly LogEntry[]>;
+  /** The end of both streams, at most `lineCount` lines of each, in order of time. */
+  readLastLines(containerId: string, lineCount: number): Promise<string>;
+}
+
+export interface WatchOptions {
+  onReady: () => void;
+  onChange: (runUuid: string) => void;
+  signal: AbortSignal;
+}
+
+export interface PullOptions {
+  onProgress: (progress: PullProgress) => void;
+  signal: AbortSignal;
+}
+
+export const labelNames = {
+  cluster: 'flotilla.cluster',
+  node: 'flotilla.node',
+  run: 'flotilla.run',
+  job: 'flotilla.job',
+  attempt: 'flotilla.attempt',
+} as const;
