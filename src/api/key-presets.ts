@@ -1,0 +1,22 @@
+// Presets of API keys: which permissions each stands for, and how a new pair is made.
+import type { KeyPreset, Permission } from '../protocol/api-key.ts';
+
+export const presetPermissions: Record<KeyPreset, readonly Permission[]> = {
+  admin: [
+    'jobs:create',
+    'jobs:read',
+    'jobs:cancel',
+    'jobs:prioritize',
+    'nodes:read',
+    'nodes:write',
+    'keys:read',
+    'keys:write',
+  ],
+  consumer: ['jobs:create', 'jobs:read', 'jobs:cancel', 'nodes:read'],
+  node: [],
+};
+
+/** A fresh public and secret key; 24 and 40 letters and digits. */
+export function newKeyPair(newToken: (length: number) => string): { publicKey: string; secret: string } {
+  return { publicKey: `pk_${newToken(24)}`, secret: `sk_${newToken(40)}` };
+}

@@ -1,0 +1,46 @@
+// Routes that need no signature: the OpenAPI document, a readable page of it, and the health of this replica.
+import type { FastifyInstance } from 'fastify';
+import type { ApiDeps } from '../deps.ts';
+import { documentPage } from '../document-page.ts';
+
+/** The frame of the generated document. */
+export function openApiDocument(version: string) {
+  const header = (name: string, description: string) => ({
+    type: 'apiKey' as const,
+    in: 'header' as const,
+    name,
+    description,
+  });
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Flotilla',
+      version,
+      description:
+        'Runs Docker jobs on every machine you own. Requests are signed with HMAC-SHA256: the canonical string ' +
+        '`publicKey|timestamp|nonce|METHOD|pathname|query|sha256hex(body)` under the secret key; the query is sorted ' +
+        'and percent-encoded, a JSON body is hashed as sent or in canonical form.',
+    },
+    components: {
+      securitySchemes: {
+        key: header('X-API-Key', 'public key, pk_…'),
+        time: header('X-Time', 'epoch milliseconds, at most 5 minutes off'),
+        nonce: header('X-Nonce', '16 random bytes as 32 hex digits, fresh for each request'),
+        signature: header('X-Signature', 'HMAC-SHA256 as 64 lower-case hex digits'),
+      },
+    },
+    security: [{ key: [], time: [], nonce: [], signature: [] }],
+  };
+}
+
+export function documentRoutes(app: FastifyInstance, deps: ApiDeps): void {
+  const hidden = { schema: { hide: true } };
+  app.get('/openapi.json', hidden, async () => app.swagger());
+  app.get('/docs', hidden, async (_request, reply) =>
+    reply.type('text/html; charset=utf-8').send(documentPage(app.swagger())),
+  );
+  app.get('/healthz', hidden, async () => {
+    await deps.database.query('select 1');
+    return { status: 'ok', version: deps.version };
+  });
+}

@@ -1,0 +1,254 @@
+// Routes of jobs: create, list, get, and Stop Job.
+import { createHash } from 'node:crypto';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import Type from 'typebox';
+import type { JobRecord } from '../../db/job-rows.ts';
+import type { SubmitOutcome } from '../../db/job-submit.ts';
+import { countLiveJobs, findJobByIdempotencyKey, getJob, listJobs, stopJob } from '../../db/jobs.ts';
+import { listPendingReasons } from '../../db/placement.ts';
+import { jobRunStatuses, jobStatuses, jobTasks, teardownStates } from '../../domain/job.ts';
+import { needOf, shapeKeyOf } from '../../domain/placement-need.ts';
+import { CancelJobBody, CreateJobBody, Job, JobList, type PendingReason } from '../../protocol/job.ts';
+import { type Caller, callerOf, requirePermission } from '../auth.ts';
+import type { ApiDeps } from '../deps.ts';
+import { ApiError, nonceReused, notFound, validationFailed } from '../errors.ts';
+import { type JobRequest, readJobRequest } from '../job-request.ts';
+import { jobView } from '../job-view.ts';
+import { type FilterRules, parseListQuery } from '../list-query.ts';
+import { listOf, listQuerySchema, rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
+import { awaitTeardown } from '../teardown-wait.ts';
+import { bodyCheck } from '../validate.ts';
+
+const filters: FilterRules = {
+  status: { kind: 'words', column: 'j.status', words: jobStatuses, alsoKnown: jobRunStatuses },
+  task: { kind: 'words', column: 'j.task', words: jobTasks },
+  uuid: { kind: 'uuids', column: 'j.id' },
+  created_at: { kind: 'times', column: 'j.created_at' },
+  cpu_count: { kind: 'numbers', column: 'j.cpu_count' },
+  gpu_count: { kind: 'numbers', column: 'j.gpu_count' },
+  min_ram_gb: { kind: 'numbers', column: 'j.min_ram_gb' },
+  min_storage_gb: { kind: 'numbers', column: 'j.min_storage_gb' },
+  min_vram_gb: { kind: 'numbers', column: 'j.min_vram_gb' },
+  label: { kind: 'labels', column: 'j.labels' },
+  teardown: { kind: 'words', column: 'r.teardown_state', words: teardownStates },
+};
+
+const cancelCheck = bodyCheck(CancelJobBody);
+const tags = ['Jobs'];
+
+export function jobRoutes(app: FastifyInstance, deps: ApiDeps): void {
+  app.post(
+    '/v1/jobs',
+    {
+      schema: {
+        tags,
+        summary: 'Create a job',
+        headers: idempotencyHeader,
+        body: CreateJobBody,
+        response: { 201: Job },
+      },
+    },
+    async (request, reply) => reply.code(201).send(await createJob(request, deps)),
+  );
+  app.get(
+    '/v1/jobs',
+    {
+      schema: {
+        tags,
+        summary: 'List jobs, newest first',
+        querystring: listQuerySchema(filters),
+        response: { 200: JobList },
+      },
+    },
+    async (request) => {
+      const caller = callerOf(request);
+      requirePermission(caller, 'jobs:read');
+      const query = parseListQuery(rawQueryOf(request), filters);
+      const result = await listJobs(deps.database, deps.vault, { ...query, accountId: caller.accountId });
+      return listOf(query, result, await jobViews(result.items, deps));
+    },
+  );
+  app.get(
+    '/v1/jobs/:uuid',
+    { schema: { tags, summary: 'Get one job', params: uuidParams, response: { 200: Job } } },
+    async (request) => {
+      const caller = callerOf(request);
+      requirePermission(caller, 'jobs:read');
+      const job = await requireJob(uuidOf(request, 'job'), caller, deps);
+      return { ...(await oneJobView(job, deps)), queue_position: queuePosition(job, deps) };
+    },
+  );
+  app.put(
+    '/v1/jobs/:uuid/cancel',
+    {
+      schema: {
+        tags,
+        summary: 'Stop Job',
+        description:
+          'Stops a job in any state; repeating it is safe. The job is CANCELLED at once, its container follows: see teardown.',
+        params: uuidParams,
+        body: CancelJobBody,
+        response: { 200: Job },
+      },
+    },
+    (request) => cancelJob(request, deps),
+  );
+}
+
+const idempotencyHeader = Type.Object({
+  'idempotency-key': Type.Optional(
+    Type.String({
+      maxLength: 255,
+      description: 'a repeat with the same key and body within 24 h answers the first job',
+    }),
+  ),
+});
+
+async function createJob(request: FastifyRequest, deps: ApiDeps): Promise<Job> {
+  const caller = callerOf(request);
+  requirePermission(caller, 'jobs:create');
+  const wanted = readJobRequest(request.body);
+  if (wanted.spec.priority > 0) requirePermission(caller, 'jobs:prioritize');
+  const idempotency = idempotencyOf(request, caller);
+  await checkLiveJobs(caller, deps);
+  const job = { id: deps.newId(), accountId: caller.accountId, ...wanted, sourceRecipeUuid: null };
+  const outcome = await deps.submitter.submit({ ...job, nonce: caller.nonce, idempotency });
+  if (outcome.kind !== 'key_used') return accepted(job, outcome, deps);
+  const first =
+    idempotency &&
+    (await findJobByIdempotencyKey(deps.database, deps.vault, { ...caller, key: idempotency.key }));
+  if (first) return replayed(first, idempotency.hash, deps);
+  // The key's first job is older than a day, and the key is free again by now.
+  return accepted(job, await deps.submitter.submit({ ...job, nonce: null, idempotency }), deps);
+}
+
+interface SubmittedJob extends JobRequest {
+  id: string;
+  accountId: string;
+  sourceRecipeUuid: string | null;
+}
+
+function accepted(job: SubmittedJob, outcome: SubmitOutcome, deps: ApiDeps): Job {
+  if (outcome.kind === 'nonce_reused') throw nonceReused();
+  if (outcome.kind === 'key_used')
+    throw new ApiError(
+      'idempotency_conflict',
+      'This Idempotency-Key is in use by a request under way; repeat it.',
+    );
+  deps.scheduling.noteSubmit(job.accountId);
+  deps.hints.publish({ kind: 'schedule' });
+  const record: JobRecord = {
+    ...job,
+    status: 'PENDING',
+    createdAtMs: outcome.createdAtMs,
+    updatedAtMs: outcome.createdAtMs,
+    timeoutAssignAtMs: outcome.timeoutAssignAtMs,
+    startedAtMs: null,
+    completedAtMs: null,
+    statusReason: null,
+    statusDetail: null,
+    lastRun: null,
+  };
+  return jobView(record, null);
+}
+
+function replayed(first: { job: JobRecord; hash: Buffer }, hash: Buffer, deps: ApiDeps): Promise<Job> {
+  if (first.hash.equals(hash)) return oneJobView(first.job, deps);
+  throw new ApiError(
+    'idempotency_conflict',
+    'This Idempotency-Key was used with another body; use a new key for a new job.',
+    {
+      details: { job_uuid: first.job.id },
+    },
+  );
+}
+
+function idempotencyOf(request: FastifyRequest, caller: Caller): { key: string; hash: Buffer } | null {
+  const key = request.headers['idempotency-key'];
+  if (key === undefined) return null;
+  if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key)) {
+    throw validationFailed([{ path: 'Idempotency-Key', expected: '1 to 255 visible ASCII characters' }]);
+  }
+  const body = JSON.stringify(request.body) ?? '';
+  return { key, hash: createHash('sha256').update(caller.accountId).update(body).digest() };
+}
+
+/** The cap keeps one account from filling the queue; counting stops at the cap. */
+async function checkLiveJobs(caller: Caller, deps: ApiDeps): Promise<void> {
+  if (!deps.liveJobs.mayBeFull(caller.accountId)) return;
+  const count = await countLiveJobs(deps.database, caller.accountId, deps.maxLiveJobs);
+  deps.liveJobs.note(caller.accountId, count);
+  if (count < deps.maxLiveJobs) return;
+  throw new ApiError(
+    'rate_limited',
+    `This account has ${deps.maxLiveJobs} jobs that have not ended; stop some or wait.`,
+    {
+      retryAfterSeconds: 10,
+    },
+  );
+}
+
+async function cancelJob(request: FastifyRequest, deps: ApiDeps): Promise<Job> {
+  const caller = callerOf(request);
+  requirePermission(caller, 'jobs:cancel');
+  const jobId = uuidOf(request, 'job');
+  const body = cancelCheck.parse(request.body);
+  const reason = body.reason || 'Cancelled by user';
+  const actor = {
+    kind: 'key',
+    key_uuid: caller.key.id,
+    public_key: caller.key.publicKey,
+    address: caller.address,
+  };
+  const outcome = await stopJob(deps.database, {
+    jobId,
+    accountId: caller.accountId,
+    nonce: caller.nonce,
+    reason,
+    detail: { code: 'stopped', text: reason, by: actor },
+    graceMs: body.stop_grace_ms ?? null,
+    actor,
+  });
+  if (outcome.kind === 'nonce_reused') throw nonceReused();
+  if (outcome.kind === 'not_found') throw notFound('job');
+  if (outcome.kind === 'stopped') {
+    if (outcome.run !== null) deps.hints.publish({ kind: 'node', nodeId: outcome.run.nodeId });
+    deps.hints.publish({ kind: 'job', jobId });
+    deps.hints.publish({ kind: 'schedule' });
+  }
+  const read = () => requireJob(jobId, caller, deps);
+  return oneJobView(await awaitTeardown({ jobId, waitMs: body.wait_ms ?? 0, read, hints: deps.hints }), deps);
+}
+
+async function requireJob(id: string, caller: Caller, deps: ApiDeps): Promise<JobRecord> {
+  const job = await getJob(deps.database, deps.vault, { id, accountId: caller.accountId });
+  if (job === null) throw notFound('job');
+  return job;
+}
+
+function queuePosition(job: JobRecord, deps: ApiDeps): number | null {
+  return job.status === 'PENDING' ? deps.scheduling.queuePosition(job.id) : null;
+}
+
+async function oneJobView(job: JobRecord, deps: ApiDeps): Promise<Job> {
+  const [view] = await jobViews([job], deps);
+  if (view === undefined) throw new Error('A job has a view.');
+  return view;
+}
+
+/** Views of jobs; those that wait get their shape's reason, read once for all. */
+async function jobViews(jobs: readonly JobRecord[], deps: ApiDeps): Promise<Job[]> {
+  const waiting = jobs.filter((job) => job.status === 'PENDING');
+  const shapes = [...new Set(waiting.flatMap(shapesOf))];
+  const reasons =
+    shapes.length === 0 ? new Map<string, PendingReason>() : await listPendingReasons(deps.database, shapes);
+  return jobs.map((job) => {
+    const shape = job.status === 'PENDING' ? shapesOf(job).find((key) => reasons.has(key)) : undefined;
+    return jobView(job, shape === undefined ? null : (reasons.get(shape) ?? null));
+  });
+}
+
+/** The scheduler tells shapes apart by account only where the account has nodes of its own. */
+function shapesOf({ spec, accountId }: JobRecord): string[] {
+  return [shapeKeyOf(needOf(spec.requirements, accountId)), shapeKeyOf(needOf(spec.requirements, null))];
+}

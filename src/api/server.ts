@@ -1,0 +1,163 @@
+// The HTTP server of the public API: body, signature, routes, errors and the OpenAPI document around them.
+
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+import fastifySwagger from '@fastify/swagger';
+import fastify, {
+  type FastifyError,
+  type FastifyHttpOptions,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify';
+import type { Logger } from 'pino';
+import { type Authenticator, claimReadNonce, createAuthenticator } from './auth.ts';
+import { type RawBody, readBody } from './body.ts';
+import type { ApiDeps } from './deps.ts';
+import { ApiError, maxBodyBytes, toApiError, toErrorBody } from './errors.ts';
+import { createFailureThrottle } from './failure-throttle.ts';
+import { createKeyCache } from './key-cache.ts';
+import { createReadNonces } from './read-nonces.ts';
+import { apiKeyRoutes } from './routes/api-keys.ts';
+import { documentRoutes, openApiDocument } from './routes/documents.ts';
+import { jobRunRoutes } from './routes/job-runs.ts';
+import { jobRoutes } from './routes/jobs.ts';
+import { nodeRoutes } from './routes/nodes.ts';
+
+export interface ApiServerOptions {
+  log: Logger;
+  tls: { cert: string | Buffer; key: string | Buffer } | null;
+  /** Addresses of proxies whose X-Forwarded-For is believed. */
+  trustedProxies: readonly string[];
+}
+
+/** Load balancers keep idle connections for 60 s; ours live longer, so that it is never us who cut first. */
+const keepAliveMs = 72_000;
+const requestMs = 120_000;
+
+export interface ApiServer {
+  app: FastifyInstance;
+  /** For the hub: WebSocket upgrades are signed like requests. */
+  authenticator: Authenticator;
+}
+
+export async function createApiServer(deps: ApiDeps, options: ApiServerOptions): Promise<ApiServer> {
+  const app = newFastify(deps, options);
+  const authenticator = createAuthenticator({
+    keys: createKeyCache({ sql: deps.database, vault: deps.vault, hints: deps.hints, now: deps.now }),
+    throttle: createFailureThrottle(deps.now),
+    now: deps.now,
+  });
+  acceptBodies(app);
+  // Bodies are checked by the routes, which name every wrong field; responses are checked in the tests.
+  app.setValidatorCompiler(() => () => true);
+  app.setSerializerCompiler(() => JSON.stringify);
+  app.setErrorHandler(sendError);
+  app.setNotFoundHandler((request, reply) => {
+    sendError(
+      new ApiError('not_found', `There is no ${request.method} ${request.url.slice(0, 100)}; see /docs.`),
+      request,
+      reply,
+    );
+  });
+  app.addHook('onRequest', async (request, reply) => void reply.header('x-request-id', request.id));
+  app.addHook('onResponse', async (request, reply) => logResponse(request, reply));
+  await app.register(fastifySwagger, { openapi: openApiDocument(deps.version) });
+  await app.register(async (signed) => {
+    signRoutes(signed, authenticator, deps);
+    jobRoutes(signed, deps);
+    jobRunRoutes(signed, deps);
+    nodeRoutes(signed, deps);
+    apiKeyRoutes(signed, deps);
+  });
+  documentRoutes(app, deps);
+  return { app, authenticator };
+}
+
+function newFastify(deps: ApiDeps, { log, tls, trustedProxies }: ApiServerOptions): FastifyInstance {
+  const settings: FastifyHttpOptions<Server> = {
+    loggerInstance: log,
+    disableRequestLogging: true,
+    bodyLimit: maxBodyBytes,
+    genReqId: deps.newId,
+    keepAliveTimeout: keepAliveMs,
+    requestTimeout: requestMs,
+    trustProxy: trustedProxies.length > 0 ? [...trustedProxies] : false,
+    routerOptions: { maxParamLength: 256 },
+    frameworkErrors: (error, request, reply) => sendError(error, request, reply),
+    clientErrorHandler: answerUnreadable,
+  };
+  if (tls === null) return fastify(settings) as unknown as FastifyInstance;
+  // The typings tie the instance to the kind of server; the routes do not care which it is.
+  return fastify({ ...settings, https: tls } as never) as unknown as FastifyInstance;
+}
+
+/** Every route registered on `signed` needs a signature; plain reads spend their nonce here. */
+function signRoutes(signed: FastifyInstance, authenticator: Authenticator, deps: ApiDeps): void {
+  const readNonces = createReadNonces(deps.now);
+  signed.addHook('preHandler', async (request) => {
+    const raw = rawBodyOf(request);
+    const caller = await authenticator.authenticate({
+      method: request.method,
+      url: request.raw.url ?? request.url,
+      headers: request.headers,
+      address: request.ip,
+      body: raw.bytes,
+      parsedBody: raw.value,
+    });
+    if (request.method === 'GET' || request.method === 'HEAD') claimReadNonce(caller, readNonces);
+    if (raw.problem !== null) throw raw.problem;
+    Object.assign(request, { caller, body: raw.value });
+  });
+}
+
+const noBody: RawBody = { bytes: Buffer.alloc(0), value: undefined, problem: null };
+
+function rawBodyOf(request: FastifyRequest): RawBody {
+  return (request.body as RawBody | undefined) ?? noBody;
+}
+
+/** Any content type is read as bytes first: whether it may be so is said after the signature. */
+function acceptBodies(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (request, body, done) => {
+    done(null, readBody(body as Buffer, request.headers['content-type']));
+  });
+}
+
+function sendError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): void {
+  const refusal = toApiError(error);
+  if (refusal.status >= 500) request.log.error({ err: error, request_id: request.id }, refusal.message);
+  if (refusal.retryAfterSeconds !== undefined) reply.header('retry-after', refusal.retryAfterSeconds);
+  reply.header('x-request-id', request.id);
+  void reply
+    .code(refusal.status)
+    .type('application/json; charset=utf-8')
+    .send(toErrorBody(refusal, request.id));
+}
+
+function logResponse(request: FastifyRequest, reply: FastifyReply): void {
+  request.log.debug(
+    {
+      request_id: request.id,
+      method: request.method,
+      path: request.url.split('?', 1)[0],
+      status: reply.statusCode,
+      took_ms: Math.round(reply.elapsedTime * 10) / 10,
+    },
+    'request',
+  );
+}
+
+/** What is not HTTP gets the envelope too, before the connection closes. */
+function answerUnreadable(error: { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) return;
+  const isTooLarge = error.code === 'HPE_HEADER_OVERFLOW';
+  const message = isTooLarge ? 'The request headers are too large.' : 'This is not a readable HTTP request.';
+  const body = JSON.stringify(
+    toErrorBody(new ApiError('validation_failed', message), '00000000-0000-0000-0000-000000000000'),
+  );
+  socket.end(
+    `HTTP/1.1 ${isTooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request'}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}
