@@ -119,7 +119,7 @@ function toJobRunRecord(row: JobRunRow): JobRunRecord {
   };
 }
 
-/** What one node should know of one of its runs; the container's secrets are in clear. */
+/** What one node should know of one of its runs. */
 export interface NodeRun {
   nodeId: string;
   runId: string;
@@ -130,7 +130,8 @@ export interface NodeRun {
   stopGraceMs: number | null;
   /** Milliseconds since the stop was asked for. */
   stopAgeMs: number | null;
-  container: ContainerSpec;
+  /** Opens the secrets: only for what is really sent. */
+  container: () => ContainerSpec;
   cpuCount: number;
   ramBytes: number;
   storageBytes: number;
@@ -184,7 +185,7 @@ function toNodeRun(row: NodeRunRow, vault: Vault): NodeRun {
     desired: row.desired,
     stopGraceMs: row.stop_grace_ms,
     stopAgeMs: row.stop_age_ms === null ? null : Math.max(0, Math.round(row.stop_age_ms)),
-    container: toContainerSpec(row, vault),
+    container: () => toContainerSpec(row, vault),
     cpuCount: row.cpu_count,
     ramBytes: row.ram_bytes,
     storageBytes: row.storage_bytes,

@@ -218,3 +218,29 @@ function toNodeRecord(row: NodeRow): NodeRecord {
     lastSeenAtMs: row.last_seen_at,
   };
 }
+
+/** Nodes not ready although they were once: few, so that every replica may look each second. */
+export async function listSilentNodes(sql: Sql): Promise<{ id: string; status: 'unreachable' | 'lost' }[]> {
+  return sql.query({
+    name: 'list_silent_nodes',
+    text: "select id, status from nodes where status in ('unreachable', 'lost')",
+  });
+}
+
+/** The machine changed, or its free space did; what placements rest on moves the version. */
+export async function updateInventory(sql: Sql, nodeId: string, inventory: Inventory): Promise<void> {
+  await sql.query(
+    `update nodes set inventory = $2, isolation = $3, cpu_count = $4, ram_bytes = $5, storage_bytes = $6, gpus = $7,
+       version = version + 1, changed_in = pg_current_xact_id(), updated_at = flotilla_now()
+     where id = $1`,
+    [
+      nodeId,
+      JSON.stringify(inventory),
+      inventory.isolation,
+      inventory.cpu_count,
+      inventory.ram_bytes,
+      inventory.storage_bytes,
+      JSON.stringify(inventory.gpus),
+    ],
+  );
+}

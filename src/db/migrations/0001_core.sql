@@ -57,6 +57,7 @@ create table nodes (
 );
 create unique index nodes_by_name on nodes (account_id, name);
 create index nodes_by_change on nodes (changed_in);
+create index nodes_silent on nodes (id) where status in ('unreachable', 'lost');
 
 -- Apart from nodes: every heartbeat rewrites the row, and nothing else is in it.
 create table node_leases (

@@ -1,0 +1,308 @@
+// The hub: agents' control connections of this replica: hello, kill list, desired list, reports, logs, leases.
+import type { IncomingMessage, Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Logger } from 'pino';
+import type { Static } from 'typebox';
+import { WebSocketServer } from 'ws';
+import type { Cluster } from '../db/cluster.ts';
+import type { Database } from '../db/database.ts';
+import type { Hints } from '../db/hints.ts';
+import { listNodeRuns, listReleasedRuns, type NodeRun } from '../db/job-runs.ts';
+import { connectNode, listSilentNodes, renewLeases, reviveNodes, updateInventory } from '../db/nodes.ts';
+import { defaultLogCap } from '../db/run-logs.ts';
+import type { Vault } from '../db/vault.ts';
+import {
+  type AgentMessage,
+  agentConnectPath,
+  type Hello,
+  protocolVersion,
+} from '../protocol/agent-messages.ts';
+import { orderOf, toDesiredRun } from './desired.ts';
+import { createLogSink } from './log-sink.ts';
+import { createReportSink } from './reports.ts';
+import { type AgentIdentity, AgentSession } from './session.ts';
+
+export interface HubOptions {
+  database: Database;
+  vault: Vault;
+  hints: Hints;
+  cluster: Cluster;
+  log: Logger;
+  /** Checks the signature of an upgrade; throws an error with `status`, `code` and `message` to refuse. */
+  authenticate: (request: IncomingMessage) => Promise<AgentIdentity>;
+  /** Monotonic milliseconds. */
+  monotonicNow: () => number;
+  heartbeatMs?: number;
+  leaseMs?: number;
+}
+
+const defaultHeartbeatMs = 3_000;
+/** Without a heartbeat for this long a node is unreachable. */
+const defaultLeaseMs = 15_000;
+const leaseFlushMs = 1_000;
+/** The safety net under lost hints. */
+const resyncMs = 5_000;
+const maxMessageBytes = 16 * 1024 * 1024;
+
+export class Hub {
+  readonly #options: HubOptions;
+  readonly #sockets = new WebSocketServer({ noServer: true, maxPayload: maxMessageBytes });
+  /** By node; a newer connection takes the place of an older one. */
+  readonly #sessions = new Map<string, AgentSession>();
+  readonly #heard = new Set<string>();
+  readonly #dirty = new Set<string>();
+  readonly #reports: ReturnType<typeof createReportSink>;
+  readonly #logs: ReturnType<typeof createLogSink>;
+  readonly #timers: NodeJS.Timeout[] = [];
+  readonly #unsubscribe: () => void;
+  #pushing: Promise<void> | undefined;
+
+  constructor(options: HubOptions) {
+    this.#options = options;
+    const { database, hints, log, monotonicNow } = options;
+    const onError = (error: unknown) =>
+      log.error({ err: error }, 'The hub could not write what agents sent.');
+    this.#reports = createReportSink({
+      database,
+      hints,
+      monotonicNow,
+      onError,
+      onRefused: ({ session, runId }) =>
+        log.warn(
+          { node_uuid: session.identity.nodeId, run_uuid: runId },
+          'A node reported on a run that is not its own.',
+        ),
+    });
+    this.#logs = createLogSink({ database, hints, onError, cap: defaultLogCap });
+    this.#unsubscribe = hints.subscribe((hint) => {
+      if (hint.kind === 'node') this.#markDirty(hint.nodeId);
+    });
+    this.#timers.push(setInterval(() => void this.#flushLeases(), leaseFlushMs));
+    this.#timers.push(setInterval(() => this.#resync(), resyncMs));
+  }
+
+  /** Takes WebSocket upgrades on the agents' path of this server. */
+  attach(server: Server): void {
+    server.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head));
+  }
+
+  get sessionCount(): number {
+    return this.#sessions.size;
+  }
+
+  /** Lets go of all agents; they dial another replica or wait for us. Runs are not touched. */
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#unsubscribe();
+    for (const session of this.#sessions.values()) session.close('server stops');
+    await Promise.all([this.#reports.drain(), this.#logs.drain(), this.#pushing]);
+    for (const client of this.#sockets.clients) client.terminate();
+    this.#sockets.close();
+  }
+
+  async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    socket.on('error', () => socket.destroy());
+    if (request.url?.split('?', 1)[0] !== agentConnectPath) {
+      refuseUpgrade(socket, {
+        status: 404,
+        code: 'not_found',
+        message: 'Nothing to upgrade to on this path.',
+      });
+      return;
+    }
+    try {
+      const identity = await this.#options.authenticate(request);
+      this.#sockets.handleUpgrade(request, socket, head, (client) => {
+        new AgentSession(client, identity, {
+          message: (session, message) => this.#receive(session, message),
+          closed: (session) => this.#forget(session),
+          malformed: (session, text) =>
+            this.#options.log.warn({ node_uuid: session.identity.nodeId, text }, 'Malformed agent message.'),
+        });
+      });
+    } catch (error) {
+      refuseUpgrade(socket, refusalOf(error));
+    }
+  }
+
+  #receive(session: AgentSession, message: AgentMessage): void {
+    const { nodeId } = session.identity;
+    this.#heard.add(nodeId);
+    switch (message.type) {
+      case 'hello':
+        void this.#welcome(session, message).catch((error) => this.#fail(session, error));
+        return;
+      case 'heartbeat':
+        return;
+      case 'inventory':
+        void updateInventory(this.#options.database, nodeId, message.inventory)
+          .then(() => this.#options.hints.publish({ kind: 'schedule' }))
+          .catch((error) => this.#fail(session, error));
+        return;
+      case 'report':
+        this.#reports.add({
+          session,
+          sequence: message.sequence,
+          runId: message.run_uuid,
+          attempt: message.attempt,
+          event: message.event,
+          receivedAtMs: this.#options.monotonicNow(),
+        });
+        return;
+      case 'log':
+        this.#logs.add({ session, chunk: message });
+        return;
+      case 'orphans':
+        this.#options.log.warn(
+          { node_uuid: nodeId, containers: message.containers },
+          'A node has containers this database does not know.',
+        );
+    }
+  }
+
+  async #welcome(session: AgentSession, hello: Static<typeof Hello>): Promise<void> {
+    const { database, vault, cluster, hints, log } = this.#options;
+    const { nodeId } = session.identity;
+    if (hello.protocol !== protocolVersion && hello.protocol !== protocolVersion - 1) {
+      session.refuse(
+        'protocol_unsupported',
+        `This server speaks agent protocol ${protocolVersion}, the agent ${hello.protocol}; update the older of the two.`,
+      );
+      return;
+    }
+    await connectNode(database, {
+      nodeId,
+      sessionId: hello.session_uuid,
+      agentVersion: hello.agent_version,
+      inventory: hello.inventory,
+      leaseMs: this.#options.leaseMs ?? defaultLeaseMs,
+    });
+    this.#replace(nodeId, session);
+    session.send({
+      type: 'welcome',
+      protocol: protocolVersion,
+      cluster_uuid: cluster.id,
+      cluster_generation: cluster.generation,
+      node_uuid: nodeId,
+      heartbeat_ms: this.#options.heartbeatMs ?? defaultHeartbeatMs,
+    });
+    const runIds = hello.containers.map((container) => container.run_uuid);
+    const ended = runIds.length === 0 ? [] : await listReleasedRuns(database, { nodeId, runIds });
+    if (ended.length > 0)
+      session.send({ type: 'kill', runs: ended.map(({ id, attempt }) => ({ run_uuid: id, attempt })) });
+    const runs = await listNodeRuns(database, vault, [nodeId]);
+    session.send({ type: 'desired', is_complete: true, runs: runs.map(toDesiredRun) });
+    for (const run of runs) session.sentOrders.set(run.runId, orderOf(run));
+    session.isReady = true;
+    // What changed while we were reading.
+    this.#markDirty(nodeId);
+    hints.publish({ kind: 'schedule' });
+    log.info(
+      { node_uuid: nodeId, agent_version: hello.agent_version, runs: runs.length },
+      'An agent connected.',
+    );
+  }
+
+  #replace(nodeId: string, session: AgentSession): void {
+    const older = this.#sessions.get(nodeId);
+    this.#sessions.set(nodeId, session);
+    if (older !== undefined && older !== session) older.close('a newer connection of this node');
+  }
+
+  #forget(session: AgentSession): void {
+    const { nodeId } = session.identity;
+    if (this.#sessions.get(nodeId) !== session) return;
+    this.#sessions.delete(nodeId);
+    this.#options.log.info({ node_uuid: nodeId }, 'An agent disconnected.');
+  }
+
+  #fail(session: AgentSession, error: unknown): void {
+    this.#options.log.error(
+      { err: error, node_uuid: session.identity.nodeId },
+      'An agent could not be served; it will dial again.',
+    );
+    session.close('try again');
+  }
+
+  #markDirty(nodeId: string): void {
+    if (!this.#sessions.has(nodeId)) return;
+    this.#dirty.add(nodeId);
+    this.#pushing ??= new Promise<void>((resolve) => setImmediate(resolve)).then(() => this.#push());
+  }
+
+  #resync(): void {
+    for (const nodeId of this.#sessions.keys()) this.#markDirty(nodeId);
+  }
+
+  /** Sends the agents of nodes marked dirty what changed for them. */
+  async #push(): Promise<void> {
+    while (this.#dirty.size > 0) {
+      const nodeIds = [...this.#dirty];
+      this.#dirty.clear();
+      try {
+        const runs = await listNodeRuns(this.#options.database, this.#options.vault, nodeIds);
+        const byNode = Map.groupBy(runs, (run) => run.nodeId);
+        for (const nodeId of nodeIds) this.#sendChanges(nodeId, byNode.get(nodeId) ?? []);
+      } catch (error) {
+        this.#options.log.warn({ err: error }, 'Desired runs could not be read; the next look will.');
+      }
+    }
+    this.#pushing = undefined;
+  }
+
+  #sendChanges(nodeId: string, runs: NodeRun[]): void {
+    const session = this.#sessions.get(nodeId);
+    if (session === undefined || !session.isReady) return;
+    const held = new Set(runs.map((run) => run.runId));
+    for (const runId of session.sentOrders.keys()) if (!held.has(runId)) session.sentOrders.delete(runId);
+    const changed = runs.filter((run) => session.sentOrders.get(run.runId) !== orderOf(run));
+    if (changed.length === 0) return;
+    session.send({ type: 'desired', is_complete: false, runs: changed.map(toDesiredRun) });
+    for (const run of changed) session.sentOrders.set(run.runId, orderOf(run));
+  }
+
+  /** One statement a second for every node heard since the last. */
+  async #flushLeases(): Promise<void> {
+    const nodeIds = [...this.#heard].filter((nodeId) => this.#sessions.has(nodeId));
+    this.#heard.clear();
+    if (nodeIds.length === 0) return;
+    const { database, hints, log } = this.#options;
+    try {
+      await renewLeases(database, { nodeIds, leaseMs: this.#options.leaseMs ?? defaultLeaseMs });
+      const silent = await listSilentNodes(database);
+      const mine = silent.filter((node) => nodeIds.includes(node.id));
+      if (mine.length === 0) return;
+      // A lost node's runs were given up: it must say hello again to learn which.
+      for (const node of mine)
+        if (node.status === 'lost') this.#sessions.get(node.id)?.close('say hello again');
+      await reviveNodes(
+        database,
+        mine.filter((node) => node.status === 'unreachable').map((node) => node.id),
+      );
+      hints.publish({ kind: 'schedule' });
+    } catch (error) {
+      for (const nodeId of nodeIds) this.#heard.add(nodeId);
+      log.warn({ err: error }, 'Leases could not be renewed; trying again.');
+    }
+  }
+}
+
+interface UpgradeRefusal {
+  status: number;
+  code: string;
+  message: string;
+}
+
+function refusalOf(error: unknown): UpgradeRefusal {
+  const { status, code, message } = error as Partial<UpgradeRefusal>;
+  if (typeof status === 'number' && typeof code === 'string')
+    return { status, code, message: message ?? code };
+  return { status: 503, code: 'unavailable', message: 'The upgrade cannot be checked right now; try again.' };
+}
+
+function refuseUpgrade(socket: Duplex, { status, code, message }: UpgradeRefusal): void {
+  const body = JSON.stringify({ error: { code, message, request_id: '' } });
+  socket.end(
+    `HTTP/1.1 ${status} Refused\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}

@@ -1,0 +1,53 @@
+// Log chunks of agents: stored in batches per node and acknowledged by offset.
+import type { Database } from '../db/database.ts';
+import type { Hints } from '../db/hints.ts';
+import { appendLogChunks, type LogCap } from '../db/run-logs.ts';
+import type { LogChunk } from '../protocol/agent-messages.ts';
+import { createBatcher } from './batcher.ts';
+import type { AgentSession } from './session.ts';
+
+export interface LogSinkDeps {
+  database: Database;
+  hints: Hints;
+  cap: LogCap;
+  onError: (error: unknown) => void;
+}
+
+const maxBatch = 200;
+
+/** Stores chunks; one that cannot be stored is not acknowledged, and the agent sends it again after it reconnects. */
+export function createLogSink(deps: LogSinkDeps) {
+  return createBatcher<{ session: AgentSession; chunk: LogChunk }>({
+    maxSize: maxBatch,
+    onError: (error, batch) => {
+      deps.onError(error);
+      for (const { session } of batch) session.close('log not stored');
+    },
+    async write(batch) {
+      const bySession = Map.groupBy(batch, (entry) => entry.session);
+      for (const [session, entries] of bySession)
+        await store(
+          session,
+          entries.map((entry) => entry.chunk),
+          deps,
+        );
+    },
+  });
+}
+
+async function store(session: AgentSession, chunks: LogChunk[], deps: LogSinkDeps): Promise<void> {
+  const stored = await appendLogChunks(deps.database, {
+    nodeId: session.identity.nodeId,
+    cap: deps.cap,
+    chunks: chunks.map((chunk) => ({
+      runId: chunk.run_uuid,
+      stream: chunk.stream,
+      offset: chunk.offset,
+      bytes: Buffer.from(chunk.bytes_base64, 'base64'),
+      position: chunk.position,
+    })),
+  });
+  for (const { runId, stream, offset } of stored) {
+    session.send({ type: 'log_ack', run_uuid: runId, stream, offset });
+  }
+}

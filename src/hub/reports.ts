@@ -1,0 +1,80 @@
+// Reports of agents: turned into life events, applied in batches over all nodes, and acknowledged once stored.
+import type { Database } from '../db/database.ts';
+import type { Hints } from '../db/hints.ts';
+import { type AppliedEvent, applyRunEvents } from '../db/run-events.ts';
+import type { LifeEvent } from '../domain/transition.ts';
+import type { RunEvent } from '../protocol/agent-messages.ts';
+import { createBatcher } from './batcher.ts';
+import type { AgentSession } from './session.ts';
+
+export interface NodeReport {
+  session: AgentSession;
+  sequence: number;
+  runId: string;
+  attempt: number;
+  event: RunEvent;
+  /** By our monotonic clock: ages in the report count from here, not from when the batch is written. */
+  receivedAtMs: number;
+}
+
+export interface ReportDeps {
+  database: Database;
+  hints: Hints;
+  /** Monotonic milliseconds. */
+  monotonicNow: () => number;
+  onRefused: (report: NodeReport) => void;
+  onError: (error: unknown) => void;
+}
+
+const maxBatch = 500;
+
+/** Takes reports; a batch that cannot be written is left unacknowledged, and the agents send it again. */
+export function createReportSink(deps: ReportDeps) {
+  return createBatcher<NodeReport>({
+    maxSize: maxBatch,
+    onError: (error) => deps.onError(error),
+    async write(batch) {
+      const events = batch.map((report) => ({
+        runId: report.runId,
+        from: { nodeId: report.session.identity.nodeId, attempt: report.attempt },
+        event: (nowMs: number) => toLifeEvent(report, nowMs - (deps.monotonicNow() - report.receivedAtMs)),
+      }));
+      const applied = await applyRunEvents(deps.database, events, { kind: 'node' });
+      for (const [index, report] of batch.entries()) settle(report, applied[index], deps);
+    },
+  });
+}
+
+function settle(report: NodeReport, applied: AppliedEvent | undefined, deps: ReportDeps): void {
+  report.session.send({ type: 'report_ack', sequence: report.sequence });
+  if (applied?.kind === 'refused') deps.onRefused(report);
+  if (applied?.kind !== 'applied') return;
+  deps.hints.publish({ kind: 'job', jobId: applied.jobId });
+  if (applied.isReleased || applied.job.status === 'PENDING') deps.hints.publish({ kind: 'schedule' });
+}
+
+/** `nowMs` is the database's time at which the report arrived. */
+function toLifeEvent({ event }: NodeReport, nowMs: number): LifeEvent {
+  switch (event.kind) {
+    case 'preparing':
+      return { kind: 'preparing', progress: event.progress };
+    case 'running':
+      return { kind: 'running', startedAtMs: nowMs - event.started_ms_ago, imageDigest: event.image_digest };
+    case 'exited':
+      return {
+        kind: 'exited',
+        end: {
+          exitCode: event.exit_code,
+          exitSignal: event.exit_signal,
+          isOomKilled: event.is_oom_killed,
+          endedAtMs: nowMs - event.ended_ms_ago,
+          error: event.error,
+          lastLogLines: event.last_log_lines,
+        },
+      };
+    case 'teardown':
+      return { kind: 'teardown_step', step: event.step };
+    case 'released':
+      return { kind: 'released', steps: event.steps };
+  }
+}

@@ -1,0 +1,111 @@
+// One agent's control connection: messages in, checked; messages out; and what was last asked of it.
+import { Compile } from 'typebox/compile';
+import type { WebSocket } from 'ws';
+import { AgentMessage, type ServerMessage } from '../protocol/agent-messages.ts';
+
+/** Who dialled, as its signature proved. */
+export interface AgentIdentity {
+  nodeId: string;
+  accountId: string;
+}
+
+const messageCheck = Compile(AgentMessage);
+
+/** Seconds of silence on the line before the connection counts as dead. */
+const pingMs = 10_000;
+/** An agent that reads nothing must not fill our memory. */
+const maxBufferedBytes = 64 * 1024 * 1024;
+
+export interface SessionEvents {
+  message(session: AgentSession, message: AgentMessage): void;
+  closed(session: AgentSession): void;
+  /** The agent sent what no agent sends; the connection is closed. */
+  malformed(session: AgentSession, problem: string): void;
+}
+
+export class AgentSession {
+  readonly identity: AgentIdentity;
+  /** The order last sent per run, so that only changes travel. */
+  readonly sentOrders = new Map<string, string>();
+  /** Hello was answered: the agent knows what it should run. */
+  isReady = false;
+  readonly #socket: WebSocket;
+  readonly #events: SessionEvents;
+  readonly #pinger: NodeJS.Timeout;
+  #isAlive = true;
+
+  constructor(socket: WebSocket, identity: AgentIdentity, events: SessionEvents) {
+    this.identity = identity;
+    this.#socket = socket;
+    this.#events = events;
+    socket.on('message', (data) => this.#receive(String(data)));
+    socket.on('pong', () => {
+      this.#isAlive = true;
+    });
+    // The close that follows says it all.
+    socket.on('error', () => {});
+    socket.on('close', () => this.#closed());
+    this.#pinger = setInterval(() => this.#ping(), pingMs);
+  }
+
+  send(message: ServerMessage): void {
+    if (this.#socket.readyState !== this.#socket.OPEN) return;
+    if (this.#socket.bufferedAmount > maxBufferedBytes) {
+      this.#socket.terminate();
+      return;
+    }
+    this.#socket.send(JSON.stringify(message));
+  }
+
+  /** The last word, then the end: why this agent may not stay. */
+  refuse(code: string, message: string): void {
+    this.send({ type: 'refused', code, message });
+    this.#socket.close(1008, code);
+  }
+
+  /** Ends the connection; the agent dials again and says hello. */
+  close(reason: string): void {
+    this.#socket.close(1001, reason);
+  }
+
+  terminate(): void {
+    this.#socket.terminate();
+  }
+
+  #receive(text: string): void {
+    const message = parse(text);
+    this.#isAlive = true;
+    if (message !== null) {
+      this.#events.message(this, message);
+      return;
+    }
+    this.#events.malformed(this, text.slice(0, 200));
+    this.refuse(
+      'malformed_message',
+      'The agent sent a message this server cannot read; update the older of the two.',
+    );
+  }
+
+  #ping(): void {
+    if (!this.#isAlive) {
+      this.#socket.terminate();
+      return;
+    }
+    this.#isAlive = false;
+    this.#socket.ping();
+  }
+
+  #closed(): void {
+    clearInterval(this.#pinger);
+    this.#events.closed(this);
+  }
+}
+
+function parse(text: string): AgentMessage | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return messageCheck.Check(value) ? value : null;
+  } catch {
+    return null;
+  }
+}
