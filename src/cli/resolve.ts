@@ -1,4 +1,5 @@
 // From what people type to one job, run or node: a full uuid, the start of a recent one, a name.
+import type { ApiKey } from '../protocol/api-key.ts';
 import type { JobRun } from '../protocol/job-run.ts';
 import type { Node } from '../protocol/node.ts';
 import type { Client } from '../sdk/client.ts';
@@ -68,4 +69,13 @@ export async function resolveNode(client: Client, reference: string): Promise<No
   const node = data.find((it) => it.name === reference);
   if (!node) throw new NotFoundError(`There is no node "${reference}": see "flotilla node list".`);
   return node;
+}
+
+/** The uuid of the key that `reference` names: its uuid or its public key. */
+export async function resolveKey(client: Client, reference: string): Promise<string> {
+  if (uuid.test(reference)) return reference.toLowerCase();
+  const { data } = await listPages<ApiKey>((query) => client.keys.list(query), { all: true });
+  const key = data.find((it) => it.public_key === reference);
+  if (!key) throw new NotFoundError(`There is no key "${reference}": see "flotilla key list".`);
+  return key.uuid;
 }

@@ -9,6 +9,7 @@ import { refuseExisting, writeKeyFile } from '../key-file.ts';
 import { listPages, morePagesLine, type PageFlags } from '../list-pages.ts';
 import { type ApiFlags, collect, durationMs, integerFrom1, withApiOptions } from '../options.ts';
 import { printJson, printLines, printTable } from '../output.ts';
+import { resolveKey } from '../resolve.ts';
 import { type Column, pairLines } from '../table.ts';
 
 export function addKeyCommands(program: Command, cli: Cli) {
@@ -126,12 +127,14 @@ function addRevoke(key: Command, cli: Cli) {
   const command = key
     .command('revoke')
     .description('Revokes a key at once and for ever.')
-    .argument('<uuid>', 'uuid of the key, see "flotilla key list"')
+    .argument('<key>', 'uuid or public key, see "flotilla key list"')
     .addHelpText('after', '\nExample:\n  flotilla key revoke 019582a6-27fc-731d-8000-000000000000');
-  withApiOptions(command).action(async (uuid: string, flags: ApiFlags) => {
-    const revoked = await cli.withClient(flags, (client) => client.keys.revoke(uuid));
+  withApiOptions(command).action(async (reference: string, flags: ApiFlags) => {
+    const revoked = await cli.withClient(flags, async (client) =>
+      client.keys.revoke(await resolveKey(client, reference)),
+    );
     if (flags.json) return printJson(cli.io, revoked);
-    printLines(cli.io.stdout, [`Key ${uuid} is revoked.`]);
+    printLines(cli.io.stdout, [`Key ${revoked.uuid} is revoked.`]);
   });
 }
 

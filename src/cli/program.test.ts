@@ -1,0 +1,161 @@
+// The command line without a server: how options and environment reach the roles, and what wrong usage says.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import type { Io } from './io.ts';
+import { runProgram } from './program.ts';
+import type { Roles } from './roles.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'flotilla-program-'));
+after(() => rmSync(folder, { recursive: true }));
+
+/** Runs one command; `asked` holds what the roles were asked for. */
+async function flotilla(args: string[], env: Record<string, string> = {}, stdin = '') {
+  const said = { stdout: '', stderr: '' };
+  const asked: unknown[] = [];
+  const role = async (options: unknown) => {
+    asked.push(options);
+    return 42;
+  };
+  const roles: Roles = {
+    version: '1.2.3',
+    up: role,
+    server: role,
+    nodeRun: role,
+    keyRecover: async () => ({ publicKey: 'pk_new', secretKey: 'sk_new', keyFile: null }),
+  };
+  const io: Io = {
+    stdin: (async function* () {
+      yield stdin;
+    })(),
+    stdout: { write: (text) => (said.stdout += text) },
+    stderr: { write: (text) => (said.stderr += text) },
+    env: { FLOTILLA_DATA_DIR: folder, ...env },
+    homeDirectory: folder,
+    isRoot: false,
+    nowMs: () => 0,
+    sleep: async () => {},
+    onInterrupt: () => () => {},
+  };
+  const code = await runProgram(args, roles, io);
+  return { code, asked, ...said };
+}
+
+const plainServer = {
+  port: 7070,
+  host: '127.0.0.1',
+  dataDirectory: folder,
+  databaseUrl: null,
+  tls: null,
+  isInsecureHttpAllowed: false,
+  trustedProxies: [],
+};
+
+test('up and server take options, then environment, then defaults, and end with the code of the role', async () => {
+  const plain = await flotilla(['up']);
+  assert.equal(plain.code, 42);
+  assert.deepEqual(plain.asked, [{ ...plainServer, isOnce: false, hasHello: true, dockerSocket: null }]);
+  const env = {
+    FLOTILLA_PORT: '8000',
+    FLOTILLA_HOST: '::1',
+    DATABASE_URL: 'postgres://x',
+    FLOTILLA_DATA_DIR: '/e',
+  };
+  assert.deepEqual((await flotilla(['server'], env)).asked, [
+    { ...plainServer, port: 8000, host: '::1', dataDirectory: '/e', databaseUrl: 'postgres://x' },
+  ]);
+  const flags =
+    '--port 0 --host 10.0.0.1 --data-dir /d --tls-cert c --tls-key k --insecure-http --trusted-proxy a --trusted-proxy b';
+  assert.deepEqual(
+    (await flotilla(['up', '--once', '--no-hello', '--docker-socket', '/s', ...flags.split(' ')], env)).asked,
+    [
+      {
+        port: 0,
+        host: '10.0.0.1',
+        dataDirectory: '/d',
+        databaseUrl: 'postgres://x',
+        tls: { certFile: 'c', keyFile: 'k' },
+        isInsecureHttpAllowed: true,
+        trustedProxies: ['a', 'b'],
+        isOnce: true,
+        hasHello: false,
+        dockerSocket: '/s',
+      },
+    ],
+  );
+});
+
+test('node run reads the key file that register writes', async () => {
+  const file = join(folder, 'node.json');
+  const key = { public_key: 'pk_n', secret_key: 'sk_n', url: 'http://h:1', node_uuid: 'u' };
+  writeFileSync(file, JSON.stringify(key));
+  const expected = [
+    {
+      key: { url: 'http://h:1', publicKey: 'pk_n', secretKey: 'sk_n', nodeUuid: 'u', ca: null },
+      dockerSocket: null,
+    },
+  ];
+  assert.deepEqual((await flotilla(['node', 'run', '--node-key', file])).asked, expected);
+  assert.deepEqual((await flotilla(['node', 'run'], { FLOTILLA_NODE_KEY_FILE: file })).asked, expected);
+  assert.match(
+    (await flotilla(['node', 'run'])).stderr,
+    /^flotilla: Name the key file of this node with --node-key/,
+  );
+  writeFileSync(file, JSON.stringify({ ...key, node_uuid: undefined }));
+  assert.match((await flotilla(['node', 'run', '--node-key', file])).stderr, /is no node's key file/);
+});
+
+test('wrong usage is exit code 1 and says what was meant', async () => {
+  const cases: [string[], RegExp, Record<string, string>?][] = [
+    [['job', 'lsit'], /unknown command 'lsit'\n\(Did you mean list\?\)/],
+    [['job', 'list', '--stats', 'x'], /unknown option '--stats'\n\(Did you mean --status\?\)/],
+    [['up', '--port', '99999'], /'--port <port>' argument '99999' is invalid\. It must be a port/],
+    [['up'], /FLOTILLA_PORT is "abc": it must be a port/, { FLOTILLA_PORT: 'abc' }],
+    [['up', '--tls-cert', 'x'], /Give both --tls-cert and --tls-key/],
+    [['job', 'submit', 'x', '--timeout', '90'], /"90" is not a duration/],
+    [['job', 'submit', 'x', '--task', 'ONCE'], /Allowed choices are BATCH, PERSISTENT/],
+    [['job', 'submit'], /Say what to run/],
+    [['job', 'submit', 'a@sha256:00'], /names a digest/],
+    [['job', 'submit', join(folder, 'absent.json')], /Cannot read .*absent\.json: there is no such file/],
+    [['job', 'stop'], /missing required argument 'job'/],
+    [['job', 'list'], /No key found in .*: start a server here with "flotilla up"/],
+  ];
+  for (const [args, message, env] of cases) {
+    const { code, stdout, stderr, asked } = await flotilla(args, env);
+    assert.deepEqual([code, stdout, asked], [1, '', []], args.join(' '));
+    assert.match(stderr, message);
+  }
+});
+
+test('what is not a job on stdin is refused before anything is sent', async () => {
+  assert.match((await flotilla(['job', 'submit', '-'], {}, '{"a":')).stderr, /stdin is not JSON: /);
+  assert.match((await flotilla(['job', 'submit', '-'], {}, '[]')).stderr, /stdin must hold one JSON object/);
+});
+
+test('help and version go to stdout with exit code 0', async () => {
+  assert.deepEqual(await flotilla(['--version']), { code: 0, asked: [], stdout: '1.2.3\n', stderr: '' });
+  const commands = ['', 'up', 'server', 'node register', 'node run', 'node list', 'node get', 'job submit'];
+  commands.push(
+    'job list',
+    'job get',
+    'job logs',
+    'job stop',
+    'job wait',
+    'key create',
+    'key list',
+    'key revoke',
+    'key recover',
+  );
+  for (const command of commands) {
+    const { code, stdout } = await flotilla([...command.split(' ').filter(Boolean), '--help']);
+    assert.equal(code, 0);
+    assert.match(stdout, /^Examples?:\n {2}\S/m, `${command} --help shows no example`);
+  }
+  assert.match((await flotilla(['job', 'wait', '--help'])).stdout, /^ {2}8 +the time for waiting is up/m);
+});
+
+test('key recover shows the new key', async () => {
+  assert.equal((await flotilla(['key', 'recover'])).stdout, 'public_key: pk_new\nsecret_key: sk_new\n');
+});
