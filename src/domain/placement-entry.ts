@@ -40,9 +40,7 @@ export function describe(entry: NodeEntry, node: PlacementNode, hardware: Hardwa
   entry.totalByKind = hardware.kinds.map(
     (_, kind) => entry.cards.filter((card) => card.kind === kind).length,
   );
-  for (const hold of entry.holds) {
-    if (hold.confirmedVersion !== null && hold.confirmedVersion <= node.version) entry.holds.delete(hold);
-  }
+  for (const hold of entry.holds) if (hold.isConfirmed) entry.holds.delete(hold);
   recount(entry);
 }
 
@@ -63,13 +61,6 @@ export function recount(entry: NodeEntry): void {
     card.isFree = !taken.has(card.uuid);
     if (card.isFree) entry.freeByKind[card.kind] = (entry.freeByKind[card.kind] ?? 0) + 1;
   }
-}
-
-/** The version a plan may rest on: the database's, or that of a confirmed write not read back yet. */
-export function versionOf(entry: NodeEntry): number {
-  let version = entry.node.version;
-  for (const hold of entry.holds) version = Math.max(version, hold.confirmedVersion ?? 0);
-  return version;
 }
 
 /** Adds the hold to the books. */

@@ -11,7 +11,7 @@ export interface PlacementGpu {
   isAllocated: boolean;
 }
 
-/** A node as the database knows it; `version` rises with every change of it, a placement included. */
+/** A node as the database knows it; `version` rises when what it offers changes. */
 export interface PlacementNode {
   id: string;
   accountId: string;

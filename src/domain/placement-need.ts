@@ -43,6 +43,14 @@ export function needOf(requirements: Requirements, accountId: string | null): Ne
   };
 }
 
+/**
+ * The key of a job's shape, under which the reason why it waits is found. Jobs of an account that owns nodes without
+ * isolation have keys with their account, all others keys with null: a reader who cannot know looks for both.
+ */
+export function shapeKey(requirements: Requirements, accountId: string | null): string {
+  return shapeKeyOf(needOf(requirements, accountId));
+}
+
 /** The same text for the same need, in any process. */
 export function shapeKeyOf(need: Need): string {
   return JSON.stringify([

@@ -10,6 +10,7 @@ const jobs = fc
   .uniqueArray(fc.record({ id: fc.nat(500), priority: fc.nat(2), submittedAtMs: fc.nat(20) }), {
     selector: ({ id }) => id,
     maxLength: 300,
+    size: 'max',
   })
   .map((list) => list.map(({ id, ...rest }) => aJob({ id: `job-${id}`, ...rest })));
 

@@ -80,10 +80,9 @@ export interface Card {
 export interface Hold extends Amounts {
   job: PendingJob;
   nodeId: string;
-  plannedVersion: number;
   gpuUuids: string[];
-  /** The node's version that includes it; null until confirmed. */
-  confirmedVersion: number | null;
+  /** Written: the next figure of the node includes it. */
+  isConfirmed: boolean;
   /** The job was removed while the write was under way: a revert does not queue it again. */
   isJobRemoved: boolean;
 }

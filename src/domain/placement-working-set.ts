@@ -4,7 +4,7 @@
 // - A shape with `candidates` set fits no node but possibly those: every gain of a node is put there by `wake`.
 // - A node is in the index exactly when it is schedulable, not removed and not reserved.
 // - `ready` holds the shapes with waiting jobs that may fit somewhere; `narrow` those whose candidates are set.
-import { createEntry, describe, pickCards, recount, take, versionOf } from './placement-entry.ts';
+import { createEntry, describe, pickCards, recount, take } from './placement-entry.ts';
 import { NodeIndex } from './placement-index.ts';
 import { compareJobs, type PendingJob, type Placement, type PlacementNode } from './placement-model.ts';
 import { type Need, needOf, shapeKeyOf } from './placement-need.ts';
@@ -57,8 +57,8 @@ export class WorkingSet {
   }
 
   /**
-   * Adds a node or takes over its new figures. Older versions are ignored. Placements not confirmed yet, or confirmed
-   * with a higher version than this one, stay subtracted.
+   * Adds a node or takes over its new figures; older versions are ignored. Placements not confirmed yet stay
+   * subtracted: the figures must have been read before those were written.
    */
   upsertNode(node: PlacementNode): void {
     const known = this.nodes.get(node.id);
@@ -88,7 +88,7 @@ export class WorkingSet {
   /** Adds a pending job or takes over its new form. */
   upsertJob(job: PendingJob): void {
     const hold = this.#holds.get(job.id);
-    if (hold !== undefined && hold.confirmedVersion === null) {
+    if (hold !== undefined) {
       hold.job = job;
       hold.isJobRemoved = false;
       return;
@@ -113,30 +113,19 @@ export class WorkingSet {
   }
 
   /**
-   * The database took the placement; `nodeVersion` is the node's version after that write. The hold stays until a
-   * node figure of at least that version arrives.
+   * The database took the placement. It stays subtracted until the next figure of the node, which must have been read
+   * after that write.
    */
-  confirm(jobId: string, nodeVersion: number): void {
+  confirm(jobId: string): void {
     const hold = this.#holds.get(jobId);
     if (hold === undefined) return;
-    if (nodeVersion <= hold.plannedVersion) {
-      throw new Error(
-        `Cannot confirm job ${jobId}: node version ${nodeVersion} is not above the planned ${hold.plannedVersion}; pass the version after the write.`,
-      );
-    }
+    hold.isConfirmed = true;
     this.#holds.delete(jobId);
-    hold.confirmedVersion = nodeVersion;
-    const entry = this.nodes.get(hold.nodeId);
-    if (entry === undefined || entry.node.version < nodeVersion) return;
-    this.#updateNode(entry, () => {
-      entry.holds.delete(hold);
-      recount(entry);
-    });
   }
 
   /**
-   * The database skipped the placement: its capacity is free again and the job back at its place in line. Where the
-   * node's version had moved, upsert the node first, or the next plan repeats the refused one.
+   * The database skipped the placement: its capacity is free again and the job back at its place in line. Upsert the
+   * node (or remove the job) with what the database says now, or the next plan repeats the refused one.
    */
   revert(jobId: string): void {
     const hold = this.#holds.get(jobId);
@@ -171,25 +160,18 @@ export class WorkingSet {
     const match = shape.matches[entry.hardware.index];
     const gpuUuids = match ? pickCards(entry, match, shape.need.gpuCount) : [];
     const { cpuMilli, ramBytes, storageBytes } = shape.need;
-    const nodeVersion = versionOf(entry);
+    const nodeId = entry.node.id;
+    const nodeVersion = entry.node.version;
     const hold: Hold = {
-      ...{
-        job,
-        nodeId: entry.node.id,
-        plannedVersion: nodeVersion,
-        gpuUuids,
-        cpuMilli,
-        ramBytes,
-        storageBytes,
-      },
-      ...{ confirmedVersion: null, isJobRemoved: false },
+      ...{ job, nodeId, gpuUuids, cpuMilli, ramBytes, storageBytes },
+      ...{ isConfirmed: false, isJobRemoved: false },
     };
     this.#dequeue(job, shape);
     this.#holds.set(job.id, hold);
     take(entry, hold);
     if (entry.reservation === null) this.index.place(entry);
     const cpuCount = cpuMilli / 1000;
-    return { jobId: job.id, nodeId: entry.node.id, nodeVersion, gpuUuids, cpuCount, ramBytes, storageBytes };
+    return { jobId: job.id, nodeId, nodeVersion, gpuUuids, cpuCount, ramBytes, storageBytes };
   }
 
   /** The shape fits nowhere: it is left alone until a node gains. */
