@@ -1,6 +1,6 @@
 // One executor per kind of step: what the rules ask for, done against the runtime.
 import type { AgentMessage, Inventory, LogChunk, RunError } from '../protocol/agent-messages.ts';
-import type { Clock } from './clock.ts';
+import { type Clock, sleep } from './clock.ts';
 import { containerSpec, type NodeIdentity, pullOrder, secretsOf } from './container-order.ts';
 import { tellWithout } from './docker-errors.ts';
 import type { AgentLog } from './log.ts';
@@ -183,12 +183,13 @@ async function createAndStart(deps: ExecutorDeps, record: RunRecord): Promise<vo
     // A stop that came meanwhile must not be followed by a start.
     if (record.containerId === null || deps.targets.get(record.runUuid)?.kind !== 'run') return;
     await deps.runtime.startContainer(record.containerId);
+    record.container = record.container === 'created' ? 'running' : record.container;
     record.engineFailingSinceMs = null;
   } catch (error) {
-    return failStart(deps, record, error);
+    failStart(deps, record, error);
   }
   // Not awaited as work: a stop may overtake it. It also finds what ended before its events were heard.
-  record.needsInspect = true;
+  record.needsInspect = record.containerId !== null;
 }
 
 async function create(deps: ExecutorDeps, record: RunRecord): Promise<void> {
@@ -258,7 +259,11 @@ function startInspect(deps: ExecutorDeps, record: RunRecord): void {
   record.isInspecting = true;
   record.needsInspect = false;
   inspect(deps, record)
-    .catch((error: unknown) => warn(deps, record, { error, action: 'inspect' }))
+    .catch(async (error: unknown) => {
+      warn(deps, record, { error, action: 'inspect' });
+      await sleep(deps.clock, engineRetryMs);
+      record.needsInspect = true;
+    })
     .finally(() => {
       record.isInspecting = false;
       deps.wake();

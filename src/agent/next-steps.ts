@@ -2,6 +2,7 @@
 //
 // INVARIANTS
 // - A stop is sticky and never followed by a start: `create_and_start` and `pull` come only from a `run` target.
+// - A container is started once: after a start whose outcome is unknown, an inspect comes before anything else.
 // - A container that ran is removed only after its exit report and its last log byte are acknowledged, or after
 //   `logBoundMs` of connected waiting: else a killed agent would lose both. Kill list and orphans skip this.
 // - `released` is reported only when the container is gone and nothing works on the run.
@@ -205,7 +206,8 @@ function startSteps(run: RunCurrent, mayStart: boolean, look: Look): Step[] {
   if (run.hasStart || !mayStart) {
     return [{ runUuid: run.runUuid, kind: 'give_up', code: 'container_disappeared' }];
   }
-  if (!look.isDue(run.retryAtMs)) return [];
+  // Until it is known what became of the last start, another could run the program twice.
+  if (run.needsInspect || run.isInspecting || !look.isDue(run.retryAtMs)) return [];
   if (run.container === 'absent' && !run.isImageReady) return [step(run, 'pull')];
   if (look.freeStarts <= 0) return [];
   look.freeStarts -= 1;

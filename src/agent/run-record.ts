@@ -97,12 +97,22 @@ export function observeState(
   record.exitCode = state.exitCode;
   record.isOomKilled = state.isOomKilled;
   record.lastLogLines = lastLogLines;
+  record.error ??= initError(lastLogLines);
   record.endedAtMs = monotonic(state.endedAtMs, clock);
   record.ranMs =
     state.startedAtMs === null || state.endedAtMs === null
       ? null
       : Math.max(0, Math.round(state.endedAtMs - state.startedAtMs));
   tookStep(record, 'exited', clock.nowMs());
+}
+
+/** With an init process the engine starts that, and it is the init that does not find the program. */
+function initError(lastLogLines: string): RunError | null {
+  const match = /^\[FATAL tini \(\d+\)\] exec (.+) failed: (.+)$/m.exec(lastLogLines);
+  if (match === null) return null;
+  const [, program = '', reason = ''] = match;
+  const message = `The container's program "${program}" cannot be run (${reason}); check command, entrypoint and image.`;
+  return { code: 'bad_command', message };
 }
 
 function observeStart(record: RunRecord, startedAtMs: number, clock: Clock): void {
