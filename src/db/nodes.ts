@@ -244,3 +244,10 @@ export async function updateInventory(sql: Sql, nodeId: string, inventory: Inven
     ],
   );
 }
+
+export async function countNodes(sql: Sql): Promise<number> {
+  const [row] = await sql.query<{ total: number }>(
+    "select count(*) as total from nodes where status <> 'offline'",
+  );
+  return row?.total ?? 0;
+}

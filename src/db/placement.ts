@@ -245,7 +245,7 @@ export async function listHeldRuns(
   );
 }
 
-/** Replaces why each shape waits; shapes no longer pending are dropped after an hour. */
+/** Replaces why each shape waits; shapes with no job waiting are dropped. */
 export async function writePendingReasons(
   sql: Sql,
   reasons: ReadonlyMap<string, PendingReason>,
@@ -254,13 +254,16 @@ export async function writePendingReasons(
   await sql.query(
     {
       name: 'write_pending_reasons',
-      text: `insert into pending_reasons (shape, reason, updated_at)
-        select shape, reason, flotilla_now() from json_to_recordset($1::json) as i(shape text, reason jsonb)
+      text: `with input as materialized (
+          select * from json_to_recordset($1::json) as i(shape text, reason jsonb)
+        ), dropped as (
+          delete from pending_reasons where shape not in (select shape from input)
+        )
+        insert into pending_reasons (shape, reason, updated_at) select shape, reason, flotilla_now() from input
         on conflict (shape) do update set reason = excluded.reason, updated_at = excluded.updated_at`,
     },
     [JSON.stringify(rows)],
   );
-  await sql.query("delete from pending_reasons where updated_at < flotilla_now() - interval '1 hour'");
 }
 
 export async function listPendingReasons(
@@ -275,4 +278,16 @@ export async function listPendingReasons(
     [shapes],
   );
   return new Map(rows.map((row) => [row.shape, row.reason]));
+}
+
+/** Which of these jobs are PENDING still. */
+export async function listStillPending(sql: Sql, jobIds: readonly string[]): Promise<string[]> {
+  const rows = await sql.query<{ id: string }>(
+    {
+      name: 'list_still_pending',
+      text: "select id from jobs where id = any ($1::uuid[]) and status = 'PENDING'",
+    },
+    [jobIds],
+  );
+  return rows.map((row) => row.id);
 }

@@ -1,0 +1,243 @@
+// The scheduler: while this replica leads, it places pending jobs, enforces deadlines and watches over silent nodes.
+import type { Logger } from 'pino';
+import type { Database } from '../db/database.ts';
+import type { Hints } from '../db/hints.ts';
+import { claimLeadership, type Leadership, releaseLeadership } from '../db/leadership.ts';
+import {
+  failUnassignedJobs,
+  listDueRuns,
+  listStillPending,
+  writePendingReasons,
+  writePlan,
+} from '../db/placement.ts';
+import { applyRunEvents } from '../db/run-events.ts';
+import { type Plan, plan } from '../domain/placement.ts';
+import { createWorkingSet, type WorkingSet } from '../domain/placement-working-set.ts';
+import type { PendingReason } from '../protocol/job.ts';
+import { Feed } from './feed.ts';
+import { NodeLoss } from './node-loss.ts';
+import { Passes } from './passes.ts';
+
+export interface SchedulerOptions {
+  database: Database;
+  hints: Hints;
+  log: Logger;
+  /** This replica, as the holder of the leadership. */
+  replicaId: string;
+  newId: () => string;
+  monotonicNow: () => number;
+  lostAfterMs?: number;
+  trustTenants?: boolean;
+}
+
+const leadershipName = 'scheduler';
+const leadershipMs = 5_000;
+const renewMs = 1_500;
+/** How often a leader looks without being told; hints make it look at once. */
+const tickMs = 250;
+const reviewMs = 1_000;
+const batchSize = 500;
+const dueBatch = 500;
+const defaultLostAfterMs = 300_000;
+
+/** What exists only while this replica leads. */
+interface Term {
+  leadership: Leadership;
+  workingSet: WorkingSet;
+  feed: Feed;
+  nodeLoss: NodeLoss | null;
+  reasons: string;
+}
+
+export class Scheduler {
+  readonly passes: Passes;
+  readonly #options: SchedulerOptions;
+  readonly #unsubscribe: () => void;
+  #term: Term | null = null;
+  #renewedAtMs = Number.NEGATIVE_INFINITY;
+  #reviewedAtMs = Number.NEGATIVE_INFINITY;
+  #wake: (() => void) | undefined;
+  #isWoken = false;
+  #isStopped = false;
+  #running: Promise<void> | undefined;
+
+  constructor(options: SchedulerOptions) {
+    this.#options = options;
+    this.passes = new Passes(options.monotonicNow);
+    this.#unsubscribe = options.hints.subscribe((hint) => {
+      if (hint.kind === 'schedule') this.#poke();
+    });
+  }
+
+  start(): void {
+    this.#running = this.#run();
+  }
+
+  /** Ends after the pass under way and gives up the leadership. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#poke();
+    this.#unsubscribe();
+    await this.#running;
+    const { database, log } = this.#options;
+    if (this.#term === null) return;
+    await releaseLeadership(database, this.#term.leadership).catch((error) => {
+      log.warn({ err: error }, 'The leadership was not given up; it expires by itself.');
+    });
+  }
+
+  get isLeader(): boolean {
+    return this.#term !== null;
+  }
+
+  queuePosition(jobId: string): number | null {
+    return this.#term?.workingSet.queuePosition(jobId) ?? null;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#isStopped) {
+      try {
+        await this.#lead();
+        if (this.#term !== null) await this.#pass(this.#term);
+      } catch (error) {
+        this.#options.log.warn({ err: error }, 'A scheduler pass failed; the next one begins afresh.');
+        // What was written is uncertain: read everything again.
+        this.#term = null;
+        await new Promise((resolve) => setTimeout(resolve, tickMs));
+      }
+      await this.#rest();
+    }
+  }
+
+  async #lead(): Promise<void> {
+    const now = this.#options.monotonicNow();
+    if (this.#term !== null && now - this.#renewedAtMs < renewMs) return;
+    const { database, replicaId, log } = this.#options;
+    const leadership = await claimLeadership(database, {
+      name: leadershipName,
+      holder: replicaId,
+      leaseMs: leadershipMs,
+    });
+    this.#renewedAtMs = now;
+    if (leadership === null) {
+      if (this.#term !== null) log.warn('Another replica leads now.');
+      this.#term = null;
+      return;
+    }
+    if (this.#term?.leadership.epoch === leadership.epoch) return;
+    log.info({ epoch: leadership.epoch }, 'This replica schedules now.');
+    const workingSet = createWorkingSet({ trustTenants: this.#options.trustTenants ?? false });
+    this.#term = {
+      leadership,
+      workingSet,
+      feed: new Feed(database, workingSet),
+      nodeLoss: null,
+      reasons: '',
+    };
+  }
+
+  async #pass(term: Term): Promise<void> {
+    const startedAtMs = this.#options.monotonicNow();
+    const nowMs = await term.feed.refresh();
+    const isReviewDue = startedAtMs - this.#reviewedAtMs >= reviewMs;
+    let decided: Plan;
+    do {
+      decided = plan(term.workingSet, nowMs, { limit: batchSize });
+      if (decided.placements.length > 0) await this.#write(term, decided);
+    } while (decided.placements.length === batchSize);
+    this.passes.complete(startedAtMs);
+    await this.#enforceDeadlines(term, nowMs);
+    if (!isReviewDue) return;
+    this.#reviewedAtMs = startedAtMs;
+    await this.#tellReasons(term);
+    term.nodeLoss ??= this.#watchNodes(term, nowMs);
+    await term.nodeLoss.review(nowMs);
+  }
+
+  #watchNodes({ leadership }: Term, nowMs: number): NodeLoss {
+    const { database, hints, lostAfterMs = defaultLostAfterMs } = this.#options;
+    return new NodeLoss({ database, hints, holder: leadership.holder, lostAfterMs }, nowMs);
+  }
+
+  async #write(term: Term, { placements }: Plan): Promise<void> {
+    const { database, hints, newId } = this.#options;
+    const planned = placements.map((placement) => ({ ...placement, runId: newId() }));
+    const placed = await writePlan(database, term.leadership, planned);
+    const skipped = placements.filter((placement) => !placed.has(placement.jobId));
+    for (const { jobId, nodeId } of placements) {
+      if (!placed.has(jobId)) continue;
+      term.workingSet.confirm(jobId);
+      term.feed.forget(jobId);
+      hints.publish({ kind: 'node', nodeId });
+      hints.publish({ kind: 'job', jobId });
+    }
+    if (skipped.length > 0)
+      await this.#takeBack(
+        term,
+        skipped.map((placement) => placement.jobId),
+      );
+  }
+
+  /** The database overtook these: their capacity is free again, and those no longer PENDING are forgotten. */
+  async #takeBack(term: Term, jobIds: string[]): Promise<void> {
+    const pending = new Set(await listStillPending(this.#options.database, jobIds));
+    for (const jobId of jobIds) {
+      term.workingSet.revert(jobId);
+      if (!pending.has(jobId)) term.feed.forget(jobId);
+    }
+    // A plan that is skipped whole may mean that we do not lead any more.
+    this.#renewedAtMs = Number.NEGATIVE_INFINITY;
+  }
+
+  async #enforceDeadlines(term: Term, nowMs: number): Promise<void> {
+    const { database, hints } = this.#options;
+    const actor = { kind: 'scheduler', replica: term.leadership.holder };
+    const due = term.feed.deadlines.due(nowMs);
+    if (due.length > 0) {
+      const failed = await failUnassignedJobs(database, due, term.leadership.holder);
+      for (const jobId of failed) {
+        term.feed.forget(jobId);
+        hints.publish({ kind: 'job', jobId });
+      }
+    }
+    const runs = await listDueRuns(database, dueBatch);
+    const events = runs.map((run) => ({ runId: run.id, from: null, event: () => ({ kind: run.kind }) }));
+    for (const applied of await applyRunEvents(database, events, actor)) {
+      if (applied.kind !== 'applied') continue;
+      hints.publish({ kind: 'node', nodeId: applied.nodeId });
+      hints.publish({ kind: 'job', jobId: applied.jobId });
+    }
+  }
+
+  async #tellReasons(term: Term): Promise<void> {
+    const reasons = new Map<string, PendingReason>();
+    for (const [shape, reason] of pendingReasons(term.workingSet)) {
+      const { code, message, excluded, nodesConsidered, wouldFit } = reason;
+      reasons.set(shape, { code, message, excluded, nodes_considered: nodesConsidered, would_fit: wouldFit });
+    }
+    const told = JSON.stringify([...reasons]);
+    if (told === term.reasons) return;
+    await writePendingReasons(this.#options.database, reasons);
+    term.reasons = told;
+  }
+
+  #poke(): void {
+    this.#isWoken = true;
+    this.#wake?.();
+  }
+
+  /** Until the next tick, or until something asks us to look. */
+  async #rest(): Promise<void> {
+    if (!this.#isWoken && !this.#isStopped) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, tickMs);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      this.#wake = undefined;
+    }
+    this.#isWoken = false;
+  }
+}
