@@ -52,6 +52,22 @@ test('validation issues are listed by path', () => {
   ]);
 });
 
+test('a message that is the first issue is not said twice', () => {
+  const error = apiError(400, {
+    code: 'validation_failed',
+    message: 'cpu_count: expected a number <= 4096 (and 1 more, see details).',
+    details: [
+      { path: 'cpu_count', expected: 'a number <= 4096', received: '99999' },
+      { path: 'min_ram_gb', expected: 'a number', received: 'null' },
+    ],
+  });
+  assert.deepEqual(errorLines(error, false), [
+    'flotilla: The request is not valid:',
+    '  cpu_count: expected a number <= 4096, got 99999',
+    '  min_ram_gb: expected a number, got null',
+  ]);
+});
+
 test('a server error names its request, details of another form are left out', () => {
   const error = apiError(500, {
     code: 'internal_error',

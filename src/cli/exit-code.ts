@@ -55,9 +55,14 @@ export function errorLines(error: unknown, isDebug: boolean): string[] {
   const isExpected = [ApiError, ConnectionError, UsageError, NotFoundError, WaitTimeoutError].some(
     (kind) => error instanceof kind,
   );
-  const lines = [`flotilla: ${onOneLine(error.message)}`];
+  const issues = error instanceof ApiError ? issuesOf(error.details).map((line) => onOneLine(line)) : [];
+  const message = onOneLine(error.message);
+  // The server's message may be its first issue; that would be said twice.
+  const isRepeated =
+    issues[0]?.startsWith(message.slice(0, message.indexOf(':') + 1)) && message.includes(':');
+  const lines = [`flotilla: ${isRepeated ? 'The request is not valid:' : message}`];
+  lines.push(...issues.map((line) => `  ${line}`));
   if (error instanceof ApiError) {
-    lines.push(...issuesOf(error.details).map((line) => `  ${onOneLine(line)}`));
     if (error.status >= 500 && error.requestId) lines.push(`  request id ${onOneLine(error.requestId)}`);
   }
   if (isDebug && error.stack) lines.push(error.stack);

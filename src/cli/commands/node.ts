@@ -159,7 +159,7 @@ function nodeLines({ io }: Cli, node: Node): string[] {
       'Status',
       paintStatus(io, node.status, node.status) + (node.status_reason ? `: ${node.status_reason}` : ''),
     ],
-    ['Last seen', `${seenAge(io.nowMs(), node)} ago`],
+    ['Last seen', node.last_seen_at ? `${seenAge(io.nowMs(), node)} ago` : 'never'],
     ['Region', node.region_code],
     ['Labels', labels.join(', ') || null],
     ['CPU', node.cpus.map((cpu) => `${cpu.num_cores} × ${cpu.name}`).join(', ') || null],
