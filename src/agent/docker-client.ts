@@ -1,6 +1,7 @@
 // One way to call the Docker Engine: version negotiated, every call with a timeout and an abort.
 import { Agent } from 'node:http';
 import type { Readable } from 'node:stream';
+import { inspect } from 'node:util';
 import Docker from 'dockerode';
 import { RuntimeError } from './runtime.ts';
 
@@ -37,7 +38,7 @@ export class DockerClient {
 
   /** `socketPath` null: DOCKER_HOST, else the usual socket. */
   constructor(socketPath: string | null) {
-    const agent = new Agent({ keepAlive: true });
+    const agent = unprinted(new Agent({ keepAlive: true }));
     const isLocal = socketPath !== null || !/^(tcp|https?|ssh):/.test(process.env.DOCKER_HOST ?? '');
     this.#docker = new Docker({
       ...(socketPath === null ? {} : { socketPath }),
@@ -88,7 +89,9 @@ export class DockerClient {
     const { path, method = 'GET', query = {}, body = {}, authconfig, signal } = call;
     signal?.throwIfAborted();
     const timeout = new AbortController();
-    const abortSignal = signal === undefined ? timeout.signal : AbortSignal.any([timeout.signal, signal]);
+    const abortSignal = unprinted(
+      signal === undefined ? timeout.signal : AbortSignal.any([timeout.signal, signal]),
+    );
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => timeout.abort(), call.timeoutMs ?? defaultTimeoutMs);
       const settle = (error: unknown, result: unknown) => {
@@ -114,6 +117,14 @@ export class DockerClient {
       );
     });
   }
+}
+
+/**
+ * The modem prints every request for its debug log, also when nobody reads that: an agent with its sockets, or a signal
+ * with its listeners, then costs tens of milliseconds a call.
+ */
+function unprinted<T extends object>(value: T): T {
+  return Object.defineProperty(value, inspect.custom, { value: () => '[…]' });
 }
 
 function toEngineError(error: unknown, action: string): Error {

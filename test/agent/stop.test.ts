@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type ControlPlane, shell } from './support/control-plane.ts';
-import { containerOf, docker, isGone, withNode } from './support/node.ts';
+import { buildImage, containerOf, docker, isGone, withNode } from './support/node.ts';
 
 /** A shell that says when it is ready, so that a signal does not come before its handler. */
 const honours = shell('trap "echo bye; exit 7" TERM; echo ready; while :; do sleep 0.05; done');
@@ -64,9 +64,7 @@ test('the signal of the order reaches the program', () =>
 
 test("without one the image's signal does", () =>
   withNode(async ({ plane }) => {
-    const container = await docker('create', 'test/busybox:1');
-    await docker('commit', '-c', 'STOPSIGNAL SIGUSR2', container, 'test/usr2:1');
-    await docker('rm', container);
+    await buildImage('test/usr2:1', 'FROM test/busybox:1\nSTOPSIGNAL SIGUSR2\n');
     const script = 'trap "exit 43" USR2; trap "exit 1" TERM; echo ready; while :; do sleep 0.05; done';
     const run = plane.want({ container: { image: 'test/usr2', command: ['/bin/sh', '-c', script] } });
     await ready(plane, run);

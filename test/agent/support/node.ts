@@ -81,6 +81,15 @@ export async function docker(...parameters: string[]): Promise<string> {
   return stdout.trim();
 }
 
+/** With the engine's own builder: BuildKit would ask for more than this machine has. */
+export async function buildImage(name: string, dockerfile: string): Promise<void> {
+  const building = run('docker', ['build', '-q', '-t', name, '-'], {
+    env: { ...process.env, DOCKER_BUILDKIT: '0' },
+  });
+  building.child.stdin?.end(dockerfile);
+  await building;
+}
+
 export function containerOf(runUuid: string): string {
   return `flotilla-${runUuid}`;
 }
