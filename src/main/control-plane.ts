@@ -1,0 +1,177 @@
+// One replica of the control plane: API, scheduler and hub on one listener, started together and stopped in order.
+import { readFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
+import { isIP } from 'node:net';
+import type { Logger } from 'pino';
+import type { ApiDeps } from '../api/deps.ts';
+import { ApiError, nonceReused } from '../api/errors.ts';
+import { createLiveJobs } from '../api/live-jobs.ts';
+import { type ApiServer, createApiServer } from '../api/server.ts';
+import { createHints } from '../db/hints.ts';
+import { createJobSubmitter } from '../db/job-submit.ts';
+import { claimNonce } from '../db/nonces.ts';
+import { defaultRetention, enforceRetention } from '../db/retention.ts';
+import { Hub } from '../hub/hub.ts';
+import type { AgentIdentity } from '../hub/session.ts';
+import { Scheduler } from '../scheduler/loop.ts';
+import { newId, newToken } from './ids.ts';
+import type { Storage } from './storage.ts';
+
+export interface ControlPlaneOptions {
+  storage: Storage;
+  host: string;
+  port: number;
+  tls: { certFile: string; keyFile: string } | null;
+  isInsecureHttpAllowed: boolean;
+  trustedProxies: readonly string[];
+  log: Logger;
+  version: string;
+  lostAfterMs?: number;
+  trustTenants?: boolean;
+}
+
+export interface ControlPlane {
+  /** Where clients on this machine reach it. */
+  url: string;
+  stop(): Promise<void>;
+}
+
+const defaultMaxLiveJobs = 1_000_000;
+const retentionMs = 60_000;
+/** Requests under way get this long to end at a stop. */
+const closePatienceMs = 3_000;
+
+export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
+  refusePlainHttp(options);
+  const { storage, log } = options;
+  const { database, vault, cluster } = storage;
+  const replicaId = newId();
+  const monotonicNow = () => performance.now();
+  const hints = createHints(database, {
+    replicaId,
+    onError: (error) => log.warn({ err: error }, 'A hint to the other replicas was lost.'),
+  });
+  const scheduler = new Scheduler({
+    database,
+    hints,
+    log,
+    replicaId,
+    newId,
+    monotonicNow,
+    ...(options.lostAfterMs === undefined ? {} : { lostAfterMs: options.lostAfterMs }),
+    ...(options.trustTenants === undefined ? {} : { trustTenants: options.trustTenants }),
+  });
+  const deps: ApiDeps = {
+    version: options.version,
+    database,
+    vault,
+    hints,
+    newId,
+    newToken,
+    submitter: createJobSubmitter(database, vault),
+    scheduling: {
+      noteSubmit: (accountId) => scheduler.passes.noteSubmit(accountId),
+      awaitPass: (accountId) => scheduler.passes.awaitPass(accountId),
+      queuePosition: (jobId) => scheduler.queuePosition(jobId),
+    },
+    now: Date.now,
+    maxLiveJobs: defaultMaxLiveJobs,
+    liveJobs: createLiveJobs(defaultMaxLiveJobs),
+  };
+  const api = await createApiServer(deps, {
+    log,
+    tls: readTls(options.tls),
+    trustedProxies: options.trustedProxies,
+  });
+  const hub = new Hub({
+    database,
+    vault,
+    hints,
+    cluster,
+    log,
+    monotonicNow,
+    authenticate: (request) => authenticateAgent(request, { api, storage }),
+  });
+  hub.attach(api.app.server);
+  const retention = setInterval(() => {
+    enforceRetention(database, defaultRetention).catch((error) =>
+      log.warn({ err: error }, 'Keeping house failed; trying again in a minute.'),
+    );
+  }, retentionMs);
+  const url = await listen(api, options);
+  scheduler.start();
+  log.info({ url, replica: replicaId }, 'The server listens.');
+  return {
+    url,
+    async stop() {
+      clearInterval(retention);
+      await closeApi(api);
+      await hub.close();
+      await scheduler.stop();
+      await hints.close();
+    },
+  };
+}
+
+/** Plain HTTP beyond this machine shows every job and log on the wire: only when told so. */
+function refusePlainHttp({ host, tls, isInsecureHttpAllowed }: ControlPlaneOptions): void {
+  const isLoopback = host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+  if (isLoopback || tls !== null || isInsecureHttpAllowed) return;
+  throw new Error(
+    `Listening on ${host} without TLS: give --tls-cert and --tls-key, or --insecure-http if something in front does TLS.`,
+  );
+}
+
+function readTls(tls: ControlPlaneOptions['tls']): { cert: Buffer; key: Buffer } | null {
+  return tls === null ? null : { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) };
+}
+
+async function listen(api: ApiServer, { host, port, tls }: ControlPlaneOptions): Promise<string> {
+  try {
+    await api.app.listen({ host, port });
+  } catch (cause) {
+    const isInUse = (cause as { code?: string }).code === 'EADDRINUSE';
+    if (isInUse)
+      throw new Error(
+        `Port ${port} on ${host} is in use; stop what listens there or choose another with --port.`,
+        { cause },
+      );
+    throw new Error(`Cannot listen on ${host}:${port}: ${cause instanceof Error ? cause.message : cause}`, {
+      cause,
+    });
+  }
+  const address = api.app.server.address();
+  const bound = typeof address === 'object' && address !== null ? address.port : port;
+  const isAnyAddress = host === '0.0.0.0' || host === '::';
+  const name = isAnyAddress ? '127.0.0.1' : isIP(host) === 6 ? `[${host}]` : host;
+  return `${tls === null ? 'http' : 'https'}://${name}:${bound}`;
+}
+
+async function closeApi({ app }: ApiServer): Promise<void> {
+  const timer = setTimeout(() => app.server.closeAllConnections(), closePatienceMs);
+  await app.close();
+  clearTimeout(timer);
+}
+
+/** The upgrade is signed with a node's key, and its nonce is taken in the database. */
+async function authenticateAgent(
+  request: IncomingMessage,
+  { api, storage }: { api: ApiServer; storage: Storage },
+): Promise<AgentIdentity> {
+  const caller = await api.authenticator.authenticate({
+    method: request.method ?? 'GET',
+    url: request.url ?? '',
+    headers: request.headers,
+    address: request.socket.remoteAddress ?? '',
+    body: Buffer.alloc(0),
+    parsedBody: undefined,
+  });
+  const { nodeId } = caller.key;
+  if (nodeId === null)
+    throw new ApiError(
+      'permission_denied',
+      'Agents connect with the key of a node; make one with "flotilla node register".',
+    );
+  if (!(await claimNonce(storage.database, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
+  return { nodeId, accountId: caller.accountId };
+}

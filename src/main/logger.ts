@@ -1,0 +1,35 @@
+// The program's own log: one JSON line an event, secrets redacted.
+import { mkdirSync, renameSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { destination, type Logger, pino } from 'pino';
+
+/** A log file larger than this is set aside as `.1` at the next start. */
+const maxLogBytes = 20 * 1024 * 1024;
+
+const redact = {
+  paths: [
+    'secret',
+    'secret_key',
+    'password',
+    '*.secret',
+    '*.secret_key',
+    '*.password',
+    '*.registry_secret',
+    'headers["x-signature"]',
+  ],
+  censor: '***',
+};
+
+/** Writes to `file`, or to standard output when there is none. The level comes from FLOTILLA_LOG_LEVEL. */
+export function createLogger(options: { file: string | null; level: string | undefined }): Logger {
+  const target = options.file === null ? destination(1) : destination(openLogFile(options.file));
+  const level = options.level !== undefined && options.level in pino.levels.values ? options.level : 'info';
+  return pino({ level, redact, base: null, timestamp: pino.stdTimeFunctions.isoTime }, target);
+}
+
+function openLogFile(file: string): { dest: string; sync: boolean; mode: number } {
+  mkdirSync(dirname(file), { recursive: true });
+  const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+  if (size > maxLogBytes) renameSync(file, `${file}.1`);
+  return { dest: file, sync: true, mode: 0o600 };
+}

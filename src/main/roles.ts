@@ -1,0 +1,189 @@
+// The long-running roles of the program, wired from their parts: up, server, node run, key recover.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type {
+  KeyRecoverOptions,
+  NodeRunOptions,
+  RecoveredKey,
+  Roles,
+  ServerOptions,
+  UpOptions,
+} from '../cli/roles.ts';
+import { defaultDataDirectory } from '../embedded/data-directory.ts';
+import { ensureDockerEngine } from '../embedded/docker-engine.ts';
+import { ensureHelloImage } from '../embedded/hello-image.ts';
+import { type ControlPlane, startControlPlane } from './control-plane.ts';
+import { runHelloJob } from './hello-job.ts';
+import { openAdminKey, openNodeKey, recoverAdminKey } from './local-keys.ts';
+import { runNode } from './local-node.ts';
+import { createLogger } from './logger.ts';
+import { onShutdown, type Shutdown } from './shutdown.ts';
+import { openStorage, type Storage } from './storage.ts';
+
+export const version: string = (
+  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+).version;
+
+export const roles: Roles = { version, up, server, nodeRun, keyRecover };
+
+function tell(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** What was opened, closed in the opposite order even when one fails. */
+class Closers {
+  readonly #closers: (() => Promise<void>)[] = [];
+  add(close: () => Promise<void>): void {
+    this.#closers.push(close);
+  }
+  async closeAll(): Promise<void> {
+    for (const close of this.#closers.reverse()) await close();
+  }
+}
+
+async function up(options: UpOptions): Promise<number> {
+  const closers = new Closers();
+  const shutdown = onShutdown(tell);
+  try {
+    return await runEverything(options, { closers, shutdown });
+  } finally {
+    await closers.closeAll();
+    shutdown.dispose();
+  }
+}
+
+async function runEverything(
+  options: UpOptions,
+  { closers, shutdown }: { closers: Closers; shutdown: Shutdown },
+): Promise<number> {
+  const logFile = join(options.dataDirectory, 'flotilla.log');
+  const log = createLogger({ file: logFile, level: process.env.FLOTILLA_LOG_LEVEL });
+  const storage = await openStorage({ ...options, tell, log });
+  closers.add(() => storage.close());
+  const engineSocket = await openEngine(options);
+  const controlPlane = await startControlPlane({ ...options, storage, log, version });
+  closers.add(() => controlPlane.stop());
+  const { key, file } = await openAdminKey(storage, controlPlane.url);
+  tell(`admin key: ${file}`);
+  await startLocalNode({ storage, controlPlane, engineSocket, log, closers, ca: readCa(options) });
+  if (options.hasHello && !shutdown.signal.aborted) {
+    await ensureHelloImage({ socketPath: engineSocket, log: tell });
+    const hello = await runHelloJob({ key, ca: readCa(options) ?? undefined, tell, signal: shutdown.signal });
+    if (options.isOnce) return hello.status === 'COMPLETED' ? 0 : 1;
+  } else if (options.isOnce) return 0;
+  if (shutdown.signal.aborted) return 0;
+  tell('');
+  tell(`Flotilla is up: ${controlPlane.url}  (API documents at ${controlPlane.url}/docs, log in ${logFile})`);
+  tell('Try: npx flotilla job submit busybox -- echo hi     Stop with Ctrl-C.');
+  await shutdown.requested;
+  return 0;
+}
+
+/** An engine that was named is taken as it is; else the usual ones are tried, and one is started where none runs. */
+async function openEngine(options: UpOptions): Promise<string> {
+  if (options.dockerSocket !== null) return options.dockerSocket;
+  const engine = await ensureDockerEngine({
+    dataDirectory: options.dataDirectory,
+    log: tell,
+    env: process.env,
+  });
+  return engine.socketPath;
+}
+
+async function startLocalNode(options: {
+  storage: Storage;
+  controlPlane: ControlPlane;
+  engineSocket: string;
+  log: ReturnType<typeof createLogger>;
+  closers: Closers;
+  ca: string | null;
+}): Promise<void> {
+  const { storage, controlPlane, closers, log } = options;
+  const nodeKey = await openNodeKey(storage, controlPlane.url);
+  const stop = new AbortController();
+  await new Promise<void>((resolve, reject) => {
+    const ended = runNode({
+      key: {
+        publicKey: nodeKey.public_key,
+        secretKey: nodeKey.secret_key,
+        url: nodeKey.url,
+        nodeUuid: nodeKey.node_uuid,
+        ca: options.ca,
+      },
+      engineSocket: options.engineSocket,
+      version,
+      log,
+      signal: stop.signal,
+      onConnected: resolve,
+    });
+    ended.catch(reject);
+    closers.add(async () => {
+      stop.abort();
+      await ended;
+    });
+  });
+  tell(`node ${nodeKey.node_uuid} is connected (engine at ${options.engineSocket})`);
+}
+
+/** A certificate that signed itself is its own authority for clients on this machine. */
+function readCa({ tls }: ServerOptions): string | null {
+  return tls === null ? null : readFileSync(tls.certFile, 'utf8');
+}
+
+async function server(options: ServerOptions): Promise<number> {
+  const closers = new Closers();
+  const shutdown = onShutdown((line) => process.stderr.write(`${line}\n`));
+  const log = createLogger({ file: null, level: process.env.FLOTILLA_LOG_LEVEL });
+  try {
+    const storage = await openStorage({ ...options, tell: (line) => log.info(line), log });
+    closers.add(() => storage.close());
+    const controlPlane = await startControlPlane({ ...options, storage, log, version });
+    closers.add(() => controlPlane.stop());
+    const { file } = await openAdminKey(storage, controlPlane.url);
+    log.info({ file }, 'The admin key of this machine.');
+    await shutdown.requested;
+    return 0;
+  } finally {
+    await closers.closeAll();
+    shutdown.dispose();
+  }
+}
+
+async function nodeRun({ key, dockerSocket }: NodeRunOptions): Promise<number> {
+  const shutdown = onShutdown((line) => process.stderr.write(`${line}\n`));
+  const log = createLogger({ file: null, level: process.env.FLOTILLA_LOG_LEVEL });
+  const engineSocket =
+    dockerSocket ??
+    (
+      await ensureDockerEngine({
+        dataDirectory: defaultDataDirectory(),
+        log: (line) => log.info(line),
+        env: process.env,
+      })
+    ).socketPath;
+  await runNode({
+    key,
+    engineSocket,
+    version,
+    log,
+    signal: shutdown.signal,
+    onConnected: () => log.info({ url: key.url }, 'Connected to the server.'),
+  });
+  shutdown.dispose();
+  return 0;
+}
+
+/** Needs the data, not the server: with the embedded database the server must be stopped first. */
+async function keyRecover({ dataDirectory, databaseUrl }: KeyRecoverOptions): Promise<RecoveredKey> {
+  const log = createLogger({
+    file: join(dataDirectory, 'flotilla.log'),
+    level: process.env.FLOTILLA_LOG_LEVEL,
+  });
+  const storage = await openStorage({ dataDirectory, databaseUrl, tell: () => {}, log });
+  try {
+    const { key, file } = await recoverAdminKey(storage, 'http://127.0.0.1:7070');
+    return { publicKey: key.public_key, secretKey: key.secret_key, keyFile: file };
+  } finally {
+    await storage.close();
+  }
+}
