@@ -9,6 +9,7 @@ import fastify, {
   type FastifyInstance,
   type FastifyReply,
   type FastifyRequest,
+  LogController,
 } from 'fastify';
 import type { Logger } from 'pino';
 import { type Authenticator, claimReadNonce, createAuthenticator } from './auth.ts';
@@ -77,7 +78,7 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
 function newFastify(deps: ApiDeps, { log, tls, trustedProxies }: ApiServerOptions): FastifyInstance {
   const settings: FastifyHttpOptions<Server> = {
     loggerInstance: log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: maxBodyBytes,
     genReqId: deps.newId,
     keepAliveTimeout: keepAliveMs,

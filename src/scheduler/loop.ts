@@ -11,6 +11,7 @@ import {
   writePlan,
 } from '../db/placement.ts';
 import { applyRunEvents } from '../db/run-events.ts';
+import { pendingReasons } from '../domain/pending-reason.ts';
 import { type Plan, plan } from '../domain/placement.ts';
 import { createWorkingSet, type WorkingSet } from '../domain/placement-working-set.ts';
 import type { PendingReason } from '../protocol/job.ts';
