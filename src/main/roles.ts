@@ -5,7 +5,6 @@ import type {
   KeyRecoverOptions,
   NodeRunOptions,
   RecoveredKey,
-  Roles,
   ServerOptions,
   UpOptions,
 } from '../cli/roles.ts';
@@ -19,12 +18,6 @@ import { runNode } from './local-node.ts';
 import { createLogger } from './logger.ts';
 import { onShutdown, type Shutdown } from './shutdown.ts';
 import { openStorage, type Storage } from './storage.ts';
-
-export const version: string = (
-  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
-).version;
-
-export const roles: Roles = { version, up, server, nodeRun, keyRecover };
 
 function tell(line: string): void {
   process.stdout.write(`${line}\n`);
@@ -41,11 +34,12 @@ class Closers {
   }
 }
 
-async function up(options: UpOptions): Promise<number> {
+/** Everything on one machine, until Ctrl-C; with `isOnce` until the hello job has ended. */
+export async function up(options: UpOptions, version: string): Promise<number> {
   const closers = new Closers();
   const shutdown = onShutdown(tell);
   try {
-    return await runEverything(options, { closers, shutdown });
+    return await runEverything(options, { closers, shutdown, version });
   } finally {
     await closers.closeAll();
     shutdown.dispose();
@@ -54,7 +48,7 @@ async function up(options: UpOptions): Promise<number> {
 
 async function runEverything(
   options: UpOptions,
-  { closers, shutdown }: { closers: Closers; shutdown: Shutdown },
+  { closers, shutdown, version }: { closers: Closers; shutdown: Shutdown; version: string },
 ): Promise<number> {
   const logFile = join(options.dataDirectory, 'flotilla.log');
   const log = createLogger({ file: logFile, level: process.env.FLOTILLA_LOG_LEVEL });
@@ -65,7 +59,7 @@ async function runEverything(
   closers.add(() => controlPlane.stop());
   const { key, file } = await openAdminKey(storage, controlPlane.url);
   tell(`admin key: ${file}`);
-  await startLocalNode({ storage, controlPlane, engineSocket, log, closers, ca: readCa(options) });
+  await startLocalNode({ storage, controlPlane, engineSocket, log, closers, version, ca: readCa(options) });
   if (options.hasHello && !shutdown.signal.aborted) {
     await ensureHelloImage({ socketPath: engineSocket, log: tell });
     const hello = await runHelloJob({ key, ca: readCa(options) ?? undefined, tell, signal: shutdown.signal });
@@ -96,9 +90,10 @@ async function startLocalNode(options: {
   engineSocket: string;
   log: ReturnType<typeof createLogger>;
   closers: Closers;
+  version: string;
   ca: string | null;
 }): Promise<void> {
-  const { storage, controlPlane, closers, log } = options;
+  const { storage, controlPlane, closers, log, version } = options;
   const nodeKey = await openNodeKey(storage, controlPlane.url);
   const stop = new AbortController();
   await new Promise<void>((resolve, reject) => {
@@ -130,7 +125,8 @@ function readCa({ tls }: ServerOptions): string | null {
   return tls === null ? null : readFileSync(tls.certFile, 'utf8');
 }
 
-async function server(options: ServerOptions): Promise<number> {
+/** API, scheduler and hub for nodes elsewhere. */
+export async function server(options: ServerOptions, version: string): Promise<number> {
   const closers = new Closers();
   const shutdown = onShutdown((line) => process.stderr.write(`${line}\n`));
   const log = createLogger({ file: null, level: process.env.FLOTILLA_LOG_LEVEL });
@@ -149,7 +145,8 @@ async function server(options: ServerOptions): Promise<number> {
   }
 }
 
-async function nodeRun({ key, dockerSocket }: NodeRunOptions): Promise<number> {
+/** The agent of this machine for a server elsewhere. */
+export async function nodeRun({ key, dockerSocket }: NodeRunOptions, version: string): Promise<number> {
   const shutdown = onShutdown((line) => process.stderr.write(`${line}\n`));
   const log = createLogger({ file: null, level: process.env.FLOTILLA_LOG_LEVEL });
   const engineSocket =
@@ -174,7 +171,7 @@ async function nodeRun({ key, dockerSocket }: NodeRunOptions): Promise<number> {
 }
 
 /** Needs the data, not the server: with the embedded database the server must be stopped first. */
-async function keyRecover({ dataDirectory, databaseUrl }: KeyRecoverOptions): Promise<RecoveredKey> {
+export async function keyRecover({ dataDirectory, databaseUrl }: KeyRecoverOptions): Promise<RecoveredKey> {
   const log = createLogger({
     file: join(dataDirectory, 'flotilla.log'),
     level: process.env.FLOTILLA_LOG_LEVEL,
