@@ -101,6 +101,8 @@ test('regions', () => {
 test('nodes of other accounts without isolation', () => {
   const nodes = [{ isolation: 'none' as const }];
   assert.equal(reasonFor({}, nodes).code, 'isolation');
+  const smaller = reasonFor({ gpuCount: 2 }, [{ isolation: 'none', gpus: 1 }]);
+  assert.deepEqual([smaller.code, smaller.wouldFit], ['isolation', null]);
   assert.equal(reasonFor({ cpuCount: 99 }, nodes, { trustTenants: true }).code, 'no_fitting_node');
 });
 

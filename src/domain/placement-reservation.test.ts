@@ -92,6 +92,28 @@ test('while cards are lacking, CPU that is lacking too is not kept idle', () => 
   assert.deepEqual(placedAt(workingSet, 2 * minute), ['small on node']);
 });
 
+test('a held node is free for others in the very pass that places its job elsewhere', () => {
+  const workingSet = withNodes([freeGpus('held', 3), freeGpus('other', 0)]);
+  submit(workingSet, 'large', { gpuCount: 4 });
+  submit(workingSet, 'pair', { gpuCount: 2, submittedAtMs: 1 });
+  assert.deepEqual(placedAt(workingSet, 2 * minute), []);
+  workingSet.upsertNode(aNode(freeGpus('other', 4, 2)));
+  assert.deepEqual(placedAt(workingSet, 2 * minute), ['large on other', 'pair on held']);
+});
+
+test('later jobs go on the held node at once where the long waiter fits beside them', () => {
+  const sixGpus = (free: number, version: number) => ({
+    ...freeGpus('node', 0, version),
+    gpus: Array.from({ length: 6 }, (_, index) => ({ isAllocated: index >= free })),
+  });
+  const workingSet = withNodes([sixGpus(3, 1)]);
+  submit(workingSet, 'large', { gpuCount: 4 });
+  submit(workingSet, 'pair', { gpuCount: 2, submittedAtMs: 1 });
+  assert.deepEqual(placedAt(workingSet, 2 * minute), []);
+  workingSet.upsertNode(aNode(sixGpus(6, 2)));
+  assert.deepEqual(placedAt(workingSet, 2 * minute), ['large on node', 'pair on node']);
+});
+
 test('few nodes are held: never more than asked, nor than a quarter of those there are', () => {
   const held = (nodeCount: number, options: WorkingSetOptions) => {
     const nodes = Array.from({ length: nodeCount }, (_, index) => freeGpus(`node-${index}`, 3));

@@ -117,6 +117,25 @@ test("a node's isolation may come and go while jobs of its account wait", () => 
   assert.deepEqual(nodesOf(workingSet, []), ['own']);
 });
 
+test('a waiting job notices that a node changed its region', () => {
+  const workingSet = withNodes([{ id: 'node', regionCode: 'us-east-1' }]);
+  assert.deepEqual(nodesOf(workingSet, [{ allowedRegionCodes: ['eu-west-1'] }]), []);
+  workingSet.upsertNode(aNode({ id: 'node', version: 2, regionCode: 'eu-west-1' }));
+  assert.deepEqual(nodesOf(workingSet, []), ['node']);
+});
+
+test('among nodes that were freed a waiting job gets the one that a new job would', () => {
+  const nodes = [
+    { id: 'a', cpuCount: 32, ramBytes: 32e9 },
+    { id: 'b', cpuCount: 16, ramBytes: 64e9 },
+  ];
+  const workingSet = withNodes(nodes.map((node) => ({ ...node, cpuFree: 0 })));
+  assert.deepEqual(nodesOf(workingSet, [{ cpuCount: 8 }]), []);
+  for (const node of nodes) workingSet.upsertNode(aNode({ ...node, version: 2 }));
+  const chosen = nodesOf(workingSet, []);
+  assert.deepEqual(chosen, nodesOf(withNodes(nodes), [{ cpuCount: 8 }]));
+});
+
 test('figures read before an unconfirmed write do not give its capacity away', () => {
   const workingSet = withNodes([{ id: 'node', gpus: 1 }]);
   assert.equal(placeJobs(workingSet, [{ gpuCount: 1 }, { gpuCount: 1 }]).length, 1);

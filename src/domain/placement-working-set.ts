@@ -218,7 +218,6 @@ export class WorkingSet {
   /** Changes the entry's figures and says so to the shapes when they got better. */
   #updateNode(entry: NodeEntry, change: () => void): void {
     const before = { free: { ...entry.free }, cards: entry.freeByKind, hardware: entry.hardware };
-    const wasSchedulable = entry.node.isSchedulable;
     const { cell } = entry;
     change();
     if (before.hardware !== entry.hardware) {
@@ -233,7 +232,6 @@ export class WorkingSet {
     this.#reindex(entry);
     const hasGained =
       before.hardware !== entry.hardware ||
-      (!wasSchedulable && entry.node.isSchedulable) ||
       entry.free.cpuMilli > before.free.cpuMilli ||
       entry.free.ramBytes > before.free.ramBytes ||
       entry.free.storageBytes > before.free.storageBytes ||

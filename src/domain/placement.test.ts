@@ -20,15 +20,15 @@ const cards = [
 const anyCard = fc
   .tuple(fc.constantFrom(...cards), fc.boolean())
   .map(([card, isAllocated]) => ({ ...card, isAllocated }));
-const anyNode = fc
+const variedNode = fc
   .record({
-    number: fc.nat(30),
+    number: fc.nat(12),
     accountId: fc.constantFrom('a', 'b'),
     isolation: fc.constantFrom('enforced', 'enforced', 'none'),
     isSchedulable: fc.constantFrom(true, true, true, false),
     regionCode: fc.constantFrom('eu-west-1', 'us-east-1', null),
-    cpuCount: fc.constantFrom(1, 8, 64),
-    cpuShare: fc.integer({ min: -1, max: 4 }),
+    cpuCount: fc.constantFrom(1, 8, 32, 64),
+    cpuShare: fc.integer({ min: -1, max: 8 }),
     ramShare: fc.integer({ min: 0, max: 4 }),
     gpus: fc.array(anyCard, { maxLength: 4 }),
   })
@@ -36,24 +36,31 @@ const anyNode = fc
     aNode({
       ...rest,
       id: `node-${number}`,
-      cpuFree: (rest.cpuCount * cpuShare) / 4,
+      cpuFree: (rest.cpuCount * cpuShare) / 8,
       ramFree: (64e9 * ramShare) / 4,
     }),
   );
+/** Many of one make, so that they meet in one class and level. */
+const commonNode = fc
+  .tuple(fc.nat(12), fc.integer({ min: 5, max: 7 }), fc.boolean())
+  .map(([number, cpuFree, isAllocated]) =>
+    aNode({ id: `node-${number}`, cpuFree, gpus: [{ ...cards[3], isAllocated }] }),
+  );
+const anyNode = fc.oneof(variedNode, commonNode);
 const anyJob = fc
   .record({
     number: fc.nat(60),
     accountId: fc.constantFrom('a', 'b', 'c'),
     priority: fc.nat(1),
     submittedAtMs: fc.nat(10),
-    cpuCount: fc.constantFrom(0, 1, 6, 40),
+    cpuCount: fc.constantFrom(0, 1, 5, 6, 7, 40),
     gpuCount: fc.constantFrom(0, 1, 1, 2, 3),
     minRamGb: fc.constantFrom(0, 16, 50),
     minVramGb: fc.constantFrom(0, 0, 20, 60),
     gpuName: fc.constantFrom(null, null, 'RTX 4090', 'A100', 'RTX 5090'),
     gpuRegistryUuid: fc.constantFrom(null, null, null, 'a100'),
     allowedRegionCodes: fc.constantFrom([], [], ['eu-west-1'], ['EU-WEST-1', 'us-east-1']),
-    avoidNodeIds: fc.constantFrom([], ['node-1', 'node-2']),
+    avoidNodeIds: fc.constantFrom([], ['node-1', 'node-2'], ['node-0', 'node-1', 'node-3', 'node-4']),
   })
   .map(({ number, ...rest }) => aJob({ id: `job-${number}`, ...rest }));
 const fleet = fc.uniqueArray(anyNode, { selector: ({ id }) => id, maxLength: 10, size: 'max' });
@@ -250,7 +257,14 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
     nodes.set(node.id, changed);
     workingSet.upsertNode(changed);
   }),
-  fc.nat(30).map((number) => ({ nodes, workingSet }: World) => {
+  fc.tuple(fc.nat(12), fc.nat(3), fc.nat(4)).map(([number, card, kind]) => ({ nodes, workingSet }: World) => {
+    const node = nodes.get(`node-${number}`);
+    if (node === undefined) return;
+    const changed = { ...node, ...changeOf(node, card)[kind] };
+    nodes.set(node.id, changed);
+    workingSet.upsertNode(changed);
+  }),
+  fc.nat(12).map((number) => ({ nodes, workingSet }: World) => {
     nodes.delete(`node-${number}`);
     workingSet.removeNode(`node-${number}`);
   }),
@@ -268,6 +282,18 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
       planAndWrite(world, wish);
     }),
 );
+
+/** The single things that change on a node: a run's end, a region, a cordon. */
+function changeOf(node: PlacementNode, card: number): Partial<PlacementNode>[] {
+  const gpus = node.gpus.map((gpu, index) => (index === card ? { ...gpu, isAllocated: false } : gpu));
+  return [
+    { gpus },
+    { cpuFree: Math.min(node.cpuCount, node.cpuFree + 1) },
+    { ramFree: node.ramBytes },
+    { regionCode: 'eu-west-1' },
+    { isSchedulable: !node.isSchedulable },
+  ];
+}
 
 /** A plan of which the database skips some; the nodes it wrote are read back, or not yet. */
 function planAndWrite(world: World, wish: { limit: number; skip: number; isNodeReadBack: boolean }): void {
