@@ -85,7 +85,10 @@ async function stopOrReport(cli: Cli, stop: Stop): Promise<Job | null> {
     return await stopJob(cli, stop);
   } catch (error) {
     if (stop.signal.aborted) throw error;
-    printLines(cli.io.stderr, errorLines(error, Boolean(cli.io.env.FLOTILLA_DEBUG)));
+    const [first = '', ...rest] = errorLines(error, Boolean(cli.io.env.FLOTILLA_DEBUG));
+    // Of several jobs it must be clear which one is meant.
+    const place = first.includes(stop.reference) ? '' : ` (${stop.reference})`;
+    printLines(cli.io.stderr, [first + place, ...rest]);
     cli.exitCode ||= errorExitCode(error);
     return null;
   }
