@@ -166,7 +166,12 @@ function start({ job, run }: WithRun, event: { startedAtMs: number; imageDigest:
   if (run.status === 'FAILING' || run.status === 'CANCELLING') {
     // Too late to count as RUNNING, yet it ran: what was used is kept.
     if (run.startedAtMs !== null) return ignored(`the run is ${run.status}`);
-    return changed(job, { ...run, startedAtMs, imageDigest });
+    // Reports may come in the wrong order; a start is never after the end.
+    return changed(job, {
+      ...run,
+      startedAtMs: Math.min(startedAtMs, run.endedAtMs ?? startedAtMs),
+      imageDigest,
+    });
   }
   if (run.status !== 'ASSIGNED' && run.status !== 'PREPARING') return ignored(`the run is ${run.status}`);
   const runDeadlineAtMs = job.maxTimeoutRunMs === null ? null : startedAtMs + job.maxTimeoutRunMs;
