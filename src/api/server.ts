@@ -20,7 +20,7 @@ import { createFailureThrottle } from './failure-throttle.ts';
 import { createKeyCache } from './key-cache.ts';
 import { createReadNonces } from './read-nonces.ts';
 import { apiKeyRoutes } from './routes/api-keys.ts';
-import { documentRoutes, openApiDocument } from './routes/documents.ts';
+import { documentRoutes, openApiDocument, withErrorResponse } from './routes/documents.ts';
 import { jobRunRoutes } from './routes/job-runs.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { nodeRoutes } from './routes/nodes.ts';
@@ -63,7 +63,10 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
   });
   app.addHook('onRequest', async (request, reply) => void reply.header('x-request-id', request.id));
   app.addHook('onResponse', async (request, reply) => logResponse(request, reply));
-  await app.register(fastifySwagger, { openapi: openApiDocument(deps.version) });
+  await app.register(fastifySwagger, {
+    openapi: openApiDocument(deps.version),
+    transform: ({ schema, url }) => ({ schema: withErrorResponse(schema), url }),
+  });
   await app.register(async (signed) => {
     signRoutes(signed, authenticator, deps);
     jobRoutes(signed, deps);
@@ -80,7 +83,7 @@ function newFastify(deps: ApiDeps, { log, tls, trustedProxies }: ApiServerOption
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: maxBodyBytes,
-    genReqId: deps.newId,
+    genReqId: () => deps.newId(),
     keepAliveTimeout: keepAliveMs,
     requestTimeout: requestMs,
     trustProxy: trustedProxies.length > 0 ? [...trustedProxies] : false,

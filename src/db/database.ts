@@ -47,8 +47,10 @@ export function createDatabase(options: DatabaseOptions): Database {
   const { patienceMs = 5_000, onError = () => {} } = options;
   const config = clientConfig(options.connection);
   const pool = new pg.Pool({ ...config, max: options.poolSize ?? 16, idleTimeoutMillis: 60_000 });
-  // Without a listener an idle connection's end would crash the process.
+  // Without a listener a connection's end would crash the process: the pool hears idle ones, and one that is lent out
+  // may end between the answer to its statement and its return.
   pool.on('error', onError);
+  pool.on('connect', (client) => client.on('error', () => {}));
 
   async function withClient<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
     const client = await connectPatiently(pool, patienceMs);

@@ -1,5 +1,6 @@
 // Routes that need no signature: the OpenAPI document, a readable page of it, and the health of this replica.
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifySchema } from 'fastify';
+import { ErrorBody } from '../../protocol/error.ts';
 import type { ApiDeps } from '../deps.ts';
 import { documentPage } from '../document-page.ts';
 
@@ -31,6 +32,12 @@ export function openApiDocument(version: string) {
     },
     security: [{ key: [], time: [], nonce: [], signature: [] }],
   };
+}
+
+/** Every route may answer with the error envelope. */
+export function withErrorResponse(schema: FastifySchema): FastifySchema {
+  if (schema.response === undefined) return schema;
+  return { ...schema, response: { ...schema.response, default: { description: 'Error', ...ErrorBody } } };
 }
 
 export function documentRoutes(app: FastifyInstance, deps: ApiDeps): void {
