@@ -1,6 +1,7 @@
 // Exit codes, and what is said on stderr for an error.
+import { AssertionError } from 'node:assert';
 import { ApiError, ConnectionError } from '../sdk/errors.ts';
-import { NotFoundError, UsageError, WaitTimeoutError } from './errors.ts';
+import { NotFoundError, WaitTimeoutError } from './errors.ts';
 import { onOneLine } from './text-width.ts';
 
 export const exitCodes = {
@@ -49,12 +50,9 @@ function statusExitCode(status: number): number {
   return status === 429 || status >= 500 ? exitCodes.unavailable : exitCodes.invalid;
 }
 
-/** One sentence, then one line for each wrong field. Errors nobody expected show where they came from with FLOTILLA_DEBUG. */
+/** One sentence, then one line for each wrong field. FLOTILLA_DEBUG shows where it came from. */
 export function errorLines(error: unknown, isDebug: boolean): string[] {
   if (!(error instanceof Error)) return [`flotilla: ${String(error)}`];
-  const isExpected = [ApiError, ConnectionError, UsageError, NotFoundError, WaitTimeoutError].some(
-    (kind) => error instanceof kind,
-  );
   const issues = error instanceof ApiError ? issuesOf(error.details).map((line) => onOneLine(line)) : [];
   const message = onOneLine(error.message);
   // The server's message may be its first issue; that would be said twice.
@@ -66,8 +64,15 @@ export function errorLines(error: unknown, isDebug: boolean): string[] {
     if (error.status >= 500 && error.requestId) lines.push(`  request id ${onOneLine(error.requestId)}`);
   }
   if (isDebug && error.stack) lines.push(error.stack);
-  else if (!isExpected) lines.push('  Run again with FLOTILLA_DEBUG=1 to see where this came from.');
+  else if (isFault(error)) lines.push('  Run again with FLOTILLA_DEBUG=1 to see where this came from.');
   return lines;
+}
+
+/** A mistake in this program, not something that people or machines did. */
+function isFault(error: Error): boolean {
+  return [TypeError, ReferenceError, RangeError, SyntaxError, AssertionError].some(
+    (kind) => error instanceof kind,
+  );
 }
 
 /** `path: expected …` for each field issue; nothing for details of another form. */

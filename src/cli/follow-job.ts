@@ -26,6 +26,8 @@ export interface Following {
   client: Client;
   io: Io;
   signal: AbortSignal;
+  /** Called once for each time that the server cannot be reached. */
+  onOutage?: () => void;
 }
 
 /** The job once it has ended and its log was read, or as it is when `untilMs` (epoch) has passed. */
@@ -97,11 +99,12 @@ function logReader(following: Following, listener: JobListener) {
 
 /** Tries again while the server is restarted. */
 export async function throughRestart<T>(
-  { io, signal }: Omit<Following, 'client'>,
+  following: Omit<Following, 'client'>,
   call: () => Promise<T>,
 ): Promise<T> {
+  const { io, signal, onOutage } = following;
   const giveUpMs = io.nowMs() + maxOutageMs;
-  for (;;) {
+  for (let tries = 1; ; tries += 1) {
     try {
       const answer = await call();
       signal.throwIfAborted();
@@ -109,6 +112,7 @@ export async function throughRestart<T>(
     } catch (error) {
       if (signal.aborted || !isTransient(error) || io.nowMs() >= giveUpMs) throw error;
     }
+    if (tries === 1) onOutage?.();
     await io.sleep(maxPauseMs, signal);
   }
 }

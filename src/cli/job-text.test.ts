@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Job } from '../protocol/job.ts';
 import type { JobRun } from '../protocol/job-run.ts';
-import { isStopping, jobLines, jobReason, runText, statusWord } from './job-text.ts';
+import { isStopping, jobLines, jobReason, runText, statusWord, withoutLogLines } from './job-text.ts';
 
 const createdAt = '2026-01-31T12:00:00.000Z';
 const nowMs = Date.parse(createdAt) + 90_000;
@@ -152,6 +152,14 @@ test('shows a job in sections, without what it does not have', () => {
     `  1. ${runText(aRun({ status: 'FAILED' }))}`,
     `  2. ${runText(aRun({ attempt: 2 }))}`,
   ]);
+});
+
+test('the last log lines stand apart from the reason', () => {
+  const reason = 'The container exited with code 4. Last log lines:\nline 1\nline 2\u001b[2J\n';
+  const lines = jobLines(aJob({ status: 'FAILED', status_reason: reason }), [], nowMs);
+  assert.equal(lines[2], 'Reason:  The container exited with code 4.');
+  assert.deepEqual(lines.slice(-4), ['', 'Last log lines:', '  line 1', '  line 2 [2J']);
+  assert.equal(withoutLogLines('No log here.'), 'No log here.');
 });
 
 test('a run says how long, where and how it ended', () => {

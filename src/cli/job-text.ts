@@ -26,13 +26,21 @@ export function jobReason(job: Job): string | null {
   return pending.would_fit ? `${pending.message} ${pending.would_fit}` : pending.message;
 }
 
+const logLinesMark = /\s*Last log lines:\s*/;
+
+/** The sentence alone: where the log is at hand, or one line is all there is, its last lines are not repeated. */
+export function withoutLogLines(reason: string): string {
+  return onOneLine(reason.split(logLinesMark)[0] ?? reason);
+}
+
 /** The job for people, in sections. */
 export function jobLines(job: Job, runs: JobRun[], nowMs: number): string[] {
+  const reason = jobReason(job);
   return [
     ...pairLines([
       ['Job', `${onOneLine(job.title)} (${job.uuid})`],
       ['Status', statusWord(job)],
-      ['Reason', clean(jobReason(job))],
+      ['Reason', reason === null ? null : withoutLogLines(reason)],
       ['Queue', typeof job.queue_position === 'number' ? `position ${job.queue_position}` : null],
       [
         'Teardown',
@@ -51,6 +59,7 @@ export function jobLines(job: Job, runs: JobRun[], nowMs: number): string[] {
     ...section('Container', container(job)),
     ...runLines(runs),
     ...urlLines(job),
+    ...logLines(reason),
   ];
 }
 
@@ -118,7 +127,7 @@ export function runText(run: JobRun): string {
   const exit = run.exit_code === null ? '' : `, exit code ${run.exit_code}`;
   const signal = run.exit_signal ? `, signal ${run.exit_signal}` : '';
   const progress = run.status === 'PREPARING' && run.progress ? `: ${pullLine(run.progress)}` : '';
-  const reason = run.status_reason ? `: ${onOneLine(run.status_reason)}` : '';
+  const reason = run.status_reason ? `: ${withoutLogLines(run.status_reason)}` : '';
   return `${run.status}${length} on node ${run.node_uuid}${exit}${signal}${progress}${reason}  (${run.uuid})`;
 }
 
@@ -126,9 +135,17 @@ function urlLines(job: Job): string[] {
   if (job.node_urls.length === 0) return [];
   const lines = job.node_urls.map((it) => {
     const protocol = it.description === 'ssh' ? 'ssh' : it.tls ? 'tls' : it.protocol;
-    return `  ${it.description}: ${protocol}://${it.hostname}:${it.port}`;
+    return `${it.description}: ${protocol}://${it.hostname}:${it.port}`;
   });
   return ['', 'Ports:', ...lines.map(onOneLineKeepingIndent)];
+}
+
+function logLines(reason: string | null): string[] {
+  const mark = reason === null ? null : logLinesMark.exec(reason);
+  const text = mark ? mark.input.slice(mark.index + mark[0].length) : '';
+  return text === ''
+    ? []
+    : ['', 'Last log lines:', ...text.trimEnd().split('\n').map(onOneLineKeepingIndent)];
 }
 
 function section(title: string, pairs: Pair[]): string[] {

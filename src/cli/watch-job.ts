@@ -8,11 +8,10 @@ import { WaitTimeoutError } from './errors.ts';
 import { exitCodes, outcomeExitCode } from './exit-code.ts';
 import { followJob, type JobListener } from './follow-job.ts';
 import type { Io } from './io.ts';
-import { jobReason } from './job-text.ts';
+import { jobReason, withoutLogLines } from './job-text.ts';
 import { printJson } from './output.ts';
 import { createProgressPrinter } from './progress-printer.ts';
 import { formatBytes } from './pull-progress.ts';
-import { onOneLine } from './text-width.ts';
 
 export interface Watching {
   client: Client;
@@ -30,7 +29,10 @@ export async function followToEnd(cli: Cli, watching: Watching): Promise<number>
   const screen = createScreen(io, watching);
   const untilMs = timeoutMs === undefined ? Number.POSITIVE_INFINITY : io.nowMs() + timeoutMs;
   const job = await untilInterrupted(io, (signal) =>
-    followJob({ client, io, signal }, uuid, { listener: screen.listener, untilMs }),
+    followJob({ client, io, signal, onOutage: screen.onOutage }, uuid, {
+      listener: screen.listener,
+      untilMs,
+    }),
   ).finally(screen.end);
   if (!job) {
     io.stderr.write(`Job ${uuid} goes on. Stop it with: flotilla job stop ${uuid}\n`);
@@ -45,7 +47,7 @@ export async function followToEnd(cli: Cli, watching: Watching): Promise<number>
 }
 
 /** Keeps status lines, the progress bar and the log from running into each other. */
-function createScreen(io: Io, watching: Watching): { listener: JobListener; end(): void } {
+function createScreen(io: Io, watching: Watching) {
   const startMs = io.nowMs();
   const progress = createProgressPrinter(io);
   const logOutput = watching.isJson ? io.stderr : io.stdout;
@@ -84,6 +86,7 @@ function createScreen(io: Io, watching: Watching): { listener: JobListener; end(
   };
   return {
     listener,
+    onOutage: () => say('The server does not answer; trying again for a minute.'),
     end() {
       if (lastLine === '') endLine();
       else say(lastLine);
@@ -94,7 +97,7 @@ function createScreen(io: Io, watching: Watching): { listener: JobListener; end(
 /** `PENDING: needs 48 GB of VRAM`, `RUNNING on node …`, `FAILED: exit code 1`. */
 function statusLine(job: Job, run: JobRun | null): string {
   const reason = jobReason(job);
-  const because = reason ? `: ${onOneLine(reason)}` : '';
+  const because = reason ? `: ${withoutLogLines(reason)}` : '';
   if (job.status === 'ASSIGNED' || job.status === 'RUNNING') {
     const attempt = run && run.attempt > 1 ? `, attempt ${run.attempt}` : '';
     return run ? `${run.status} on node ${run.node_uuid}${attempt}` : job.status;

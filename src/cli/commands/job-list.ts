@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { Job } from '../../protocol/job.ts';
 import type { Cli } from '../cli.ts';
 import { formatAge } from '../duration.ts';
-import { jobReason, statusWord } from '../job-text.ts';
+import { jobReason, statusWord, withoutLogLines } from '../job-text.ts';
 import { listPages, morePagesLine, type PageFlags } from '../list-pages.ts';
 import { type ApiFlags, collect, integerFrom1, withApiOptions } from '../options.ts';
 import { paintStatus, printJson, printLines, printTable, terminalWidth } from '../output.ts';
@@ -64,5 +64,8 @@ function columnsFor({ io }: Cli): Column<Job>[] {
     { header: 'TITLE', cell: (job) => job.title, isFlexible: width !== null && width < widthForReason },
   ];
   if (width !== null && width < widthForReason) return columns;
-  return [...columns, { header: 'REASON', cell: (job) => jobReason(job) ?? '', isFlexible: true }];
+  return [
+    ...columns,
+    { header: 'REASON', cell: (job) => withoutLogLines(jobReason(job) ?? ''), isFlexible: true },
+  ];
 }
