@@ -1,6 +1,7 @@
 // What the agent tells of a run: report events made from its record.
 import { constants } from 'node:os';
 import type { RunEvent } from '../protocol/agent-messages.ts';
+import { publishedPorts } from './container-order.ts';
 import type { ReportKind } from './next-steps.ts';
 import type { RunRecord } from './run-record.ts';
 
@@ -18,6 +19,8 @@ export function runEvent(kind: ReportKind | 'preparing', record: RunRecord, nowM
         started_ms_ago: since(record.startedAtMs),
         image_digest: record.image?.digest ?? null,
         image_size_bytes: record.image?.sizeBytes ?? null,
+        ports: publishedPorts(record.desired?.container, record.image?.exposedPorts ?? []),
+        ports: [],
       };
     case 'signalled':
     case 'killed':

@@ -4,6 +4,7 @@ import type { Hints } from '../db/hints.ts';
 import type { JobSubmitter } from '../db/job-submit.ts';
 import type { Vault } from '../db/vault.ts';
 import type { LiveJobs } from './live-jobs.ts';
+import type { GatewayAddress } from './node-urls.ts';
 
 export interface ApiDeps {
   version: string;
@@ -12,6 +13,7 @@ export interface ApiDeps {
   submitter: JobSubmitter;
   hints: Hints;
   scheduling: SchedulingView;
+  gateway: GatewayAddress;
   /** Epoch milliseconds. */
   now: () => number;
   /** A fresh UUIDv7. */

@@ -19,8 +19,8 @@ const limits = { envBytes: 131_072, labels: 64, labelKey: 128, labelValue: 256 }
 
 /** The job a body asks for; throws one validation error that lists every wrong field. */
 export function readJobRequest(body: unknown): JobRequest {
-  const issues = createCheck.issues(body ?? {});
-  const fields = asRecord(body);
+  const fields = withoutEmptyUuid(asRecord(body));
+  const issues = createCheck.issues(body === undefined || isRecord(body) ? fields : body);
   issues.push(
     ...recipeIssues(fields),
     ...timeoutIssues(fields),
@@ -29,7 +29,12 @@ export function readJobRequest(body: unknown): JobRequest {
   );
   issues.push(...labelIssues(fields.labels), ...containerIssues(containerFields(fields)));
   if (issues.length > 0) throw validationFailed(issues);
-  return toRequest(body as CreateJobBody);
+  return toRequest(fields as unknown as CreateJobBody);
+}
+
+/** Official samples send `""` for what they leave out; every other optional text takes it as it is. */
+function withoutEmptyUuid(fields: Fields): Fields {
+  return fields.gpu_registry_uuid === '' ? { ...fields, gpu_registry_uuid: null } : fields;
 }
 
 function toRequest(body: CreateJobBody): JobRequest {
@@ -241,7 +246,7 @@ function envIssues(env: unknown): FieldIssue[] {
       return [{ path, expected: 'the value itself; *** is only how it is shown' }];
     return [];
   });
-  const bytes = entries.reduce((sum, [key, value]) => sum + key.length + String(value).length + 2, 0);
+  const bytes = entries.reduce((sum, [key, value]) => sum + bytesOf(key) + bytesOf(value) + 2, 0);
   if (bytes > limits.envBytes)
     issues.push({
       path: `${base}.env`,
@@ -249,6 +254,10 @@ function envIssues(env: unknown): FieldIssue[] {
       received: `${bytes} bytes`,
     });
   return issues;
+}
+
+function bytesOf(text: unknown): number {
+  return Buffer.byteLength(String(text));
 }
 
 function ipIssues(ips: unknown): FieldIssue[] {
@@ -286,12 +295,7 @@ export function addressList(ranges: readonly string[]): BlockList {
 }
 
 function signalIssues(signal: unknown): FieldIssue[] {
-  if (
-    typeof signal !== 'string' ||
-    signal === '' ||
-    /^(SIG)?[A-Z][A-Z0-9+-]{1,12}$/.test(signal) ||
-    isSignalNumber(signal)
-  )
+  if (typeof signal !== 'string' || signal === '' || isSignalName(signal) || isSignalNumber(signal))
     return [];
   return [
     {
@@ -300,6 +304,17 @@ function signalIssues(signal: unknown): FieldIssue[] {
       received: signal.slice(0, 32),
     },
   ];
+}
+
+// Source: signal(7); names of Linux, where containers run, whatever the server's own system is.
+const signalNames = new Set(
+  `HUP INT QUIT ILL TRAP ABRT IOT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG
+  XCPU XFSZ VTALRM PROF WINCH IO POLL PWR SYS RTMIN RTMAX`.split(/\s+/),
+);
+
+function isSignalName(text: string): boolean {
+  const name = text.replace(/^SIG/, '');
+  return signalNames.has(name) || /^RTMIN\+([1-9]|1[0-5])$/.test(name) || /^RTMAX-([1-9]|1[0-4])$/.test(name);
 }
 
 function isSignalNumber(text: string): boolean {
@@ -351,6 +366,10 @@ function containerFields(fields: Fields): Fields {
   return asRecord(asRecord(fields.parameters).parameters);
 }
 
+function isRecord(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 function asRecord(value: unknown): Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
+  return isRecord(value) ? value : {};
 }

@@ -7,9 +7,14 @@ import type { TeardownRecord } from '../domain/transition.ts';
 import type { Job, PendingReason } from '../protocol/job.ts';
 import type { JobRun, PullProgress } from '../protocol/job-run.ts';
 
+import { accessTokens, type GatewayAddress, nodeUrls } from './node-urls.ts';
+
 const mask = '***';
 
-export function jobView(job: JobRecord, pendingReason: PendingReason | null): Job {
+export function jobView(
+  job: JobRecord,
+  { pendingReason, gateway }: { pendingReason: PendingReason | null; gateway: GatewayAddress },
+): Job {
   const { spec } = job;
   const { requirements } = spec;
   return {
@@ -39,11 +44,11 @@ export function jobView(job: JobRecord, pendingReason: PendingReason | null): Jo
     max_retry_count: spec.maxRetryCount,
     max_node_count: spec.maxNodeCount,
     image_size_bytes: job.imageSizeBytes,
-    container_access_tokens: [],
+    container_access_tokens: accessTokens(job.lastRun?.accessToken ?? null),
     status_reason: job.statusReason,
     status_detail: job.statusDetail,
     source_recipe_uuid: job.sourceRecipeUuid,
-    node_urls: [],
+    node_urls: nodeUrls(job.lastRun?.ports ?? [], gateway),
     labels: { ...spec.labels },
     priority: spec.priority,
     teardown: teardownView(job.lastRun?.teardown ?? null),
@@ -71,7 +76,7 @@ function containerView(container: ContainerSpec): Job['parameters']['parameters'
   };
 }
 
-export function jobRunView(run: JobRunRecord): JobRun {
+export function jobRunView(run: JobRunRecord, gateway: GatewayAddress): JobRun {
   return {
     object: 'job_run',
     uuid: run.id,
@@ -88,8 +93,9 @@ export function jobRunView(run: JobRunRecord): JobRun {
     ended_at_ms: run.endedAtMs,
     duration_ms: durationMs(run),
     hourly_rate_usd: run.hourlyRateUsd,
-    node_urls: [],
-    container_access_tokens: [],
+    node_urls: nodeUrls(run.ports, gateway),
+    container_access_tokens: accessTokens(run.accessToken),
+    refused_connection_count: run.refusedCount,
     exit_code: run.exitCode,
     exit_signal: run.exitSignal,
     is_oom_killed: run.isOomKilled,

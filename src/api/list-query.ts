@@ -136,9 +136,16 @@ const dayMs = 86_400_000;
 
 function startOf(text: string): number | undefined {
   if (!datePattern.test(text) && !timePattern.test(text)) return undefined;
+  if (!isCalendarDay(text.slice(0, 10))) return undefined;
   const hasZone = datePattern.test(text) || /(Z|[+-]\d\d:?\d\d)$/.test(text);
   const at = Date.parse(hasZone ? text : `${text}Z`);
   return Number.isNaN(at) ? undefined : at;
+}
+
+/** Date.parse makes 3 March of 31 February. */
+function isCalendarDay(date: string): boolean {
+  const at = Date.parse(date);
+  return !Number.isNaN(at) && new Date(at).toISOString().slice(0, 10) === date;
 }
 
 /** A bare date as an upper end means its whole day. */

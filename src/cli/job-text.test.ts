@@ -87,6 +87,7 @@ function aRun(fields: Partial<JobRun> = {}): JobRun {
     hourly_rate_usd: 0,
     node_urls: [],
     container_access_tokens: [],
+    refused_connection_count: 0,
     exit_code: null,
     exit_signal: null,
     is_oom_killed: false,
@@ -177,7 +178,7 @@ test('a run says how long, where and how it ended', () => {
 });
 
 test('ports and foreign text are shown without driving the terminal', () => {
-  const url = { description: '80', hostname: 'h', port: 31_000, protocol: 'tcp', tls: false };
+  const url = { description: '80', hostname: 'h', port: 31_000, protocol: 'tcp', tls: false, ready: true };
   const lines = jobLines(
     aJob({ title: 'a\u001b[2Jb', node_urls: [{ ...url }, { ...url, description: 'ssh' }] }),
     [],

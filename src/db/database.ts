@@ -44,7 +44,12 @@ const retryPauseMs = 50;
 const statementTimeoutMs = 30_000;
 
 export function createDatabase(options: DatabaseOptions): Database {
-  const { patienceMs = 5_000, onError = () => {} } = options;
+  const { patienceMs = 5_000 } = options;
+  let isClosing = false;
+  // Connections that end because we end them are no news.
+  const onError = (error: Error) => {
+    if (!isClosing) options.onError?.(error);
+  };
   const config = clientConfig(options.connection);
   const pool = new pg.Pool({ ...config, max: options.poolSize ?? 16, idleTimeoutMillis: 60_000 });
   // Without a listener a connection's end would crash the process: the pool hears idle ones, and one that is lent out
@@ -74,7 +79,10 @@ export function createDatabase(options: DatabaseOptions): Database {
       await client.connect();
       return client;
     },
-    close: () => pool.end(),
+    close() {
+      isClosing = true;
+      return pool.end();
+    },
   };
 }
 

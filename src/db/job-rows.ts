@@ -5,10 +5,12 @@ import type {
   JobSpec,
   JobStatus,
   JobTask,
+  PublishedPort,
   TeardownState,
   VolumeSpec,
 } from '../domain/job.ts';
 import type { TeardownRecord } from '../domain/transition.ts';
+import { type StoredPorts, toPublishedPorts } from './gateway-ports.ts';
 import type { Vault } from './vault.ts';
 
 /** A job as the database knows it; its container's secrets are in clear. */
@@ -26,7 +28,17 @@ export interface JobRecord {
   statusDetail: Record<string, unknown> | null;
   imageSizeBytes: number | null;
   sourceRecipeUuid: string | null;
-  lastRun: { id: string; status: JobRunStatus; teardown: TeardownRecord | null } | null;
+  lastRun: LastRun | null;
+}
+
+/** What a job shows of its newest run. */
+export interface LastRun {
+  id: string;
+  status: JobRunStatus;
+  teardown: TeardownRecord | null;
+  ports: readonly PublishedPort[];
+  /** In clear; null when there is none, or once it is revoked. */
+  accessToken: string | null;
 }
 
 /** The columns of the job's newest run that a job shows, beside its own. */
@@ -68,10 +80,13 @@ export interface JobRow {
   teardown_state: TeardownState | null;
   teardown_requested_at: number | null;
   teardown_deadline_at: number | null;
+  run_ports: StoredPorts;
+  run_token_sealed: Buffer | null;
 }
 
 /** Selects a JobRow; `j` is jobs and `r` its newest run. */
-export const jobColumns = `j.*, r.status as run_status, r.teardown_state, r.teardown_requested_at, r.teardown_deadline_at`;
+export const jobColumns = `j.*, r.status as run_status, r.teardown_state, r.teardown_requested_at,
+  r.teardown_deadline_at, r.ports as run_ports, r.token_sealed as run_token_sealed`;
 export const jobTables = 'jobs j left join job_runs r on r.id = j.last_run_id';
 
 interface StoredContainer {
@@ -142,13 +157,30 @@ export function toJobRecord(row: JobRow, vault: Vault): JobRecord {
     statusDetail: row.status_detail,
     imageSizeBytes: row.image_size_bytes,
     sourceRecipeUuid: row.source_recipe_uuid,
-    lastRun: lastRunOf(row),
+    lastRun: lastRunOf(row, vault),
   };
 }
 
-function lastRunOf(row: JobRow): JobRecord['lastRun'] {
-  if (row.last_run_id === null || row.run_status === null) return null;
-  return { id: row.last_run_id, status: row.run_status, teardown: toTeardown(row) };
+function lastRunOf(row: JobRow, vault: Vault): LastRun | null {
+  const { last_run_id: id, run_status: status } = row;
+  if (id === null || status === null) return null;
+  const ports = status === 'RUNNING' ? toPublishedPorts(row.run_ports) : [];
+  return {
+    id,
+    status,
+    teardown: toTeardown(row),
+    ports,
+    accessToken: openToken(vault, id, row.run_token_sealed),
+  };
+}
+
+/** What a run's token is sealed for. */
+export function tokenOwner(runId: string): string {
+  return `run/${runId}/token`;
+}
+
+export function openToken(vault: Vault, runId: string, sealed: Buffer | null): string | null {
+  return sealed === null ? null : vault.open(sealed, tokenOwner(runId));
 }
 
 export function toTeardown(row: {

@@ -1,8 +1,9 @@
 // Job runs: get and list for the API, and what a node should run.
-import type { ContainerSpec, JobRunStatus, TeardownState } from '../domain/job.ts';
+import type { ContainerSpec, JobRunStatus, PublishedPort, TeardownState } from '../domain/job.ts';
 import type { TeardownRecord } from '../domain/transition.ts';
 import type { Sql } from './database.ts';
-import { type JobRow, toContainerSpec, toTeardown } from './job-rows.ts';
+import { type StoredPorts, toPublishedPorts } from './gateway-ports.ts';
+import { type JobRow, openToken, toContainerSpec, toTeardown } from './job-rows.ts';
 import { countRows, type ListQuery, type ListResult, orderAndPage, whereOf } from './list-sql.ts';
 import type { Vault } from './vault.ts';
 
@@ -29,6 +30,10 @@ export interface JobRunRecord {
   progress: unknown;
   imageDigest: string | null;
   hourlyRateUsd: number;
+  ports: readonly PublishedPort[];
+  /** In clear; null when there is none, or once it is revoked. */
+  accessToken: string | null;
+  refusedCount: number;
   /** The database's time of this read, for a duration that grows. */
   readAtMs: number;
 }
@@ -58,14 +63,19 @@ interface JobRunRow {
   progress: unknown;
   image_digest: string | null;
   hourly_rate_usd: number;
+  ports: StoredPorts;
+  token_sealed: Buffer | null;
+  refused_count: number;
   read_at: number;
 }
 
-const runColumns = 'r.*, j.title as job_title, flotilla_now() as read_at';
+const runColumns = `r.*, j.title as job_title, flotilla_now() as read_at,
+  (select coalesce(sum(g.refused_count), 0)::integer from gateway_ports g where g.run_id = r.id) as refused_count`;
 const runTables = 'job_runs r join jobs j on j.id = r.job_id';
 
 export async function getJobRun(
   sql: Sql,
+  vault: Vault,
   run: { id: string; accountId: string },
 ): Promise<JobRunRecord | null> {
   const [row] = await sql.query<JobRunRow>(
@@ -75,11 +85,12 @@ export async function getJobRun(
     },
     [run.id, run.accountId],
   );
-  return row === undefined ? null : toJobRunRecord(row);
+  return row === undefined ? null : toJobRunRecord(row, vault);
 }
 
 export async function listJobRuns(
   sql: Sql,
+  vault: Vault,
   query: ListQuery & { accountId: string },
 ): Promise<ListResult<JobRunRecord>> {
   const where = whereOf(query, { column: 'r.account_id', value: query.accountId });
@@ -88,10 +99,10 @@ export async function listJobRuns(
     where.values,
   );
   const count = await countRows(sql, { tables: runTables, where, query, found: rows.length });
-  return { items: rows.map(toJobRunRecord), ...count };
+  return { items: rows.map((row) => toJobRunRecord(row, vault)), ...count };
 }
 
-function toJobRunRecord(row: JobRunRow): JobRunRecord {
+function toJobRunRecord(row: JobRunRow, vault: Vault): JobRunRecord {
   return {
     id: row.id,
     jobId: row.job_id,
@@ -115,6 +126,9 @@ function toJobRunRecord(row: JobRunRow): JobRunRecord {
     progress: row.progress,
     imageDigest: row.image_digest,
     hourlyRateUsd: row.hourly_rate_usd,
+    ports: row.status === 'RUNNING' ? toPublishedPorts(row.ports) : [],
+    accessToken: openToken(vault, row.id, row.token_sealed),
+    refusedCount: row.refused_count,
     readAtMs: row.read_at,
   };
 }
@@ -132,6 +146,7 @@ export interface NodeRun {
   stopAgeMs: number | null;
   /** Opens the secrets: only for what is really sent. */
   container: () => ContainerSpec;
+  accessToken: () => string | null;
   cpuCount: number;
   ramBytes: number;
   storageBytes: number;
@@ -156,6 +171,7 @@ interface NodeRunRow extends Pick<JobRow, 'container' | 'sealed' | 'account_id'>
   stdout_position: string | null;
   stderr_offset: number | null;
   stderr_position: string | null;
+  token_sealed: Buffer | null;
 }
 
 const selectNodeRuns = {
@@ -163,7 +179,7 @@ const selectNodeRuns = {
   text: `
     select r.node_id, r.id as run_id, r.job_id as id, r.account_id, r.attempt, r.status, r.desired, r.stop_grace_ms,
       extract(epoch from flotilla_now() - r.teardown_requested_at)::double precision * 1000 as stop_age_ms,
-      r.cpu_count, r.ram_bytes, r.storage_bytes, r.gpu_uuids, j.container, j.sealed,
+      r.cpu_count, r.ram_bytes, r.storage_bytes, r.gpu_uuids, r.token_sealed, j.container, j.sealed,
       l.stdout_offset, l.stdout_position, l.stderr_offset, l.stderr_position
     from job_runs r join jobs j on j.id = r.job_id left join run_log_states l on l.run_id = r.id
     where r.node_id = any ($1::uuid[]) and r.released_at is null`,
@@ -186,6 +202,7 @@ function toNodeRun(row: NodeRunRow, vault: Vault): NodeRun {
     stopGraceMs: row.stop_grace_ms,
     stopAgeMs: row.stop_age_ms === null ? null : Math.max(0, Math.round(row.stop_age_ms)),
     container: () => toContainerSpec(row, vault),
+    accessToken: () => openToken(vault, row.run_id, row.token_sealed),
     cpuCount: row.cpu_count,
     ramBytes: row.ram_bytes,
     storageBytes: row.storage_bytes,

@@ -154,6 +154,8 @@ export interface PlannedRun {
   ramBytes: number;
   storageBytes: number;
   gpuUuids: readonly string[];
+  /** The run's access token, sealed; absent: none. */
+  sealedToken?: Buffer;
 }
 
 /** Writes the plan under the nodes' locks; answers the ids of the jobs that were placed, the others were overtaken. */
@@ -172,6 +174,7 @@ export async function writePlan(
     ram: run.ramBytes,
     storage: run.storageBytes,
     gpus: run.gpuUuids,
+    token: run.sealedToken === undefined ? null : `\\x${run.sealedToken.toString('hex')}`,
   }));
   const placed = await sql.query<{ placed_job: string }>(
     { name: 'write_plan', text: 'select placed_job from flotilla_write_plan($1, $2, $3, $4, $5)' },

@@ -7,6 +7,7 @@ import {
   transition,
 } from '../domain/transition.ts';
 import type { Database, Sql } from './database.ts';
+import { openPorts } from './gateway-ports.ts';
 import { type LockedRun, lockRuns, toJobState, toLockedRun } from './run-event-rows.ts';
 
 /** An event for one run. `from` fences: reports of another node or another attempt change nothing. */
@@ -15,6 +16,8 @@ export interface RunLifeEvent {
   from: { nodeId: string; attempt: number } | null;
   /** `nowMs` is the database's time; agents report ages, and this turns them into times. */
   event: (nowMs: number) => LifeEvent;
+  /** Container ports to open on the gateway if this event makes the run RUNNING. */
+  publish?: readonly number[];
 }
 
 export type AppliedEvent =
@@ -49,6 +52,7 @@ export async function applyRunEvents(
     };
     const decided = decide(events, locked, rows[0]?.now ?? 0);
     if (decided.changedRuns.size > 0) await write(sql, decided, { locked, actor });
+    if (decided.started.length > 0) await openPorts(sql, decided.started);
     return decided.answers;
   });
 }
@@ -73,10 +77,18 @@ interface Decided {
   changedRuns: Set<string>;
   changedJobs: Set<string>;
   records: EventRecord[];
+  /** Runs that became RUNNING, with the container ports to publish. */
+  started: { runId: string; ports: readonly number[] }[];
 }
 
 function decide(events: readonly RunLifeEvent[], locked: Locked, nowMs: number): Decided {
-  const decided: Decided = { answers: [], changedRuns: new Set(), changedJobs: new Set(), records: [] };
+  const decided: Decided = {
+    answers: [],
+    changedRuns: new Set(),
+    changedJobs: new Set(),
+    records: [],
+    started: [],
+  };
   for (const item of events) decided.answers.push(decideOne(item, { locked, decided, nowMs }));
   return decided;
 }
@@ -102,6 +114,8 @@ function decideOne(
     decided.changedJobs.add(held.jobId);
   }
   if (isWorthRecording({ job, run: held.run }, outcome)) decided.records.push(recordOf(event, held, next));
+  const hasStarted = held.run.status !== 'RUNNING' && outcome.run.status === 'RUNNING';
+  if (hasStarted) decided.started.push({ runId: item.runId, ports: item.publish ?? [] });
   const isReleased = held.run.releasedAtMs === null && outcome.run.releasedAtMs !== null;
   const { jobId, runId } = held;
   return {
@@ -157,7 +171,7 @@ const writeStates = {
         ended_at double precision, released_at double precision, exit_code integer, exit_signal text,
         is_oom_killed boolean, status_reason text, status_detail jsonb, teardown_state text,
         teardown_requested_at double precision, teardown_deadline_at double precision, stop_grace_ms integer,
-        progress jsonb, image_digest text)
+        progress jsonb, image_digest text, is_ended boolean)
     ), runs_written as (
       update job_runs r set status = i.status, desired = i.desired, run_deadline_at = ${time('run_deadline_at')},
         started_at = ${time('started_at')}, ended_at = ${time('ended_at')}, released_at = ${time('released_at')},
@@ -165,7 +179,9 @@ const writeStates = {
         status_reason = i.status_reason, status_detail = i.status_detail, teardown_state = i.teardown_state,
         teardown_requested_at = ${time('teardown_requested_at')},
         teardown_deadline_at = ${time('teardown_deadline_at')}, stop_grace_ms = i.stop_grace_ms,
-        progress = i.progress, image_digest = i.image_digest, updated_at = flotilla_now()
+        progress = i.progress, image_digest = i.image_digest, updated_at = flotilla_now(),
+        token_sealed = case when i.is_ended then null else r.token_sealed end,
+        ports = case when i.is_ended then '[]' else r.ports end
       from input i where r.id = i.id
         and (r.status not in ('COMPLETED', 'FAILED', 'CANCELLED') or r.status = i.status)
     ), jobs_written as (
@@ -181,6 +197,10 @@ const writeStates = {
       where j.id = i.id and j.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
     ), gpus_freed as (
       delete from gpu_allocations g using input i where g.run_id = i.id and i.is_release
+    ), ports_closed as (
+      update gateway_ports g set is_open = false, run_id = case when i.is_release then null else g.run_id end,
+        released_at = case when i.is_release then flotilla_now() else g.released_at end
+      from input i where g.run_id = i.id and i.is_ended and (g.is_open or i.is_release)
     ), node_rows as (
       select n.id from nodes n where n.id in (select node_id from input where is_release) order by n.id for update
     ), nodes_written as (
@@ -267,6 +287,7 @@ function writtenRun(held: LockedRun | undefined) {
       stop_grace_ms: run.stopGraceMs,
       progress: run.progress,
       image_digest: run.imageDigest,
+      is_ended: run.status !== 'ASSIGNED' && run.status !== 'PREPARING' && run.status !== 'RUNNING',
     },
   ];
 }

@@ -87,3 +87,15 @@ export type JobRunStatus = (typeof jobRunStatuses)[number];
 /** How far a stop has come: asked for, signal sent, killed, proved gone, or given up with the node. */
 export const teardownStates = ['requested', 'signalled', 'killed', 'verified', 'unverified'] as const;
 export type TeardownState = (typeof teardownStates)[number];
+
+/** A published port: which public port of the gateway stands for it, and whether it answers. */
+export interface PublishedPort {
+  containerPort: number;
+  port: number;
+  isReady: boolean;
+  /** Fingerprint of the SSH server's key, once it answered. */
+  hostKey: string | null;
+}
+
+/** The port that SSH servers listen on, in containers as elsewhere. */
+export const sshPort = 22;

@@ -4,6 +4,7 @@ import type { DesiredRun } from '../protocol/agent-messages.ts';
 
 export function toDesiredRun(run: NodeRun): DesiredRun {
   const container = run.container();
+  const token = run.accessToken();
   return {
     run_uuid: run.runId,
     job_uuid: run.jobId,
@@ -23,12 +24,16 @@ export function toDesiredRun(run: NodeRun): DesiredRun {
       env: {
         ...container.env,
         ...(container.sshkey === null ? {} : { SSH_PUBKEY: container.sshkey }),
+        ...(token === null ? {} : { CONTAINER_ACCESS_TOKEN: token }),
         FLOTILLA_JOB_UUID: run.jobId,
         FLOTILLA_RUN_UUID: run.runId,
       },
       command: container.command && [...container.command],
       entrypoint: container.entrypoint && [...container.entrypoint],
       stop_signal: container.stopSignal,
+      ports: container.ports && [...container.ports],
+      has_ssh: container.sshkey !== null,
+      volumes: container.volumes.map((volume) => ({ ...volume })),
     },
     cpu_count: run.cpuCount,
     ram_bytes: run.ramBytes,

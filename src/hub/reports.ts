@@ -1,5 +1,6 @@
 // Reports of agents: turned into life events, applied in batches over all nodes, and acknowledged once stored.
 import type { Database } from '../db/database.ts';
+import { setPortState } from '../db/gateway-ports.ts';
 import type { Hints } from '../db/hints.ts';
 import { type AppliedEvent, applyRunEvents } from '../db/run-events.ts';
 import type { LifeEvent } from '../domain/transition.ts';
@@ -34,15 +35,37 @@ export function createReportSink(deps: ReportDeps) {
     maxSize: maxBatch,
     onError: (error) => deps.onError(error),
     async write(batch) {
-      const events = batch.map((report) => ({
+      const [portStates, lifeReports] = partition(batch);
+      const events = lifeReports.map((report) => ({
         runId: report.runId,
         from: { nodeId: report.session.identity.nodeId, attempt: report.attempt },
-        event: (nowMs: number) => toLifeEvent(report, nowMs - (deps.monotonicNow() - report.receivedAtMs)),
+        event: (nowMs: number) =>
+          toLifeEvent(report.event, nowMs - (deps.monotonicNow() - report.receivedAtMs)),
+        publish: report.event.kind === 'running' ? report.event.ports : [],
       }));
       const applied = await applyRunEvents(deps.database, events, { kind: 'node' });
-      for (const [index, report] of batch.entries()) settle(report, applied[index], deps);
+      for (const [index, report] of lifeReports.entries()) settle(report, applied[index], deps);
+      // After the reports that make runs RUNNING: only those have ports.
+      for (const report of portStates) await writePortState(report, deps);
     },
   });
+}
+
+type LifeReport = NodeReport & { event: Exclude<RunEvent, { kind: 'port' }> };
+type PortReport = NodeReport & { event: RunEvent & { kind: 'port' } };
+
+/** Whether a port answers is no step of a run's life. */
+function partition(batch: NodeReport[]): [PortReport[], LifeReport[]] {
+  const isPort = (report: NodeReport): report is PortReport => report.event.kind === 'port';
+  const isLife = (report: NodeReport): report is LifeReport => report.event.kind !== 'port';
+  return [batch.filter(isPort), batch.filter(isLife)];
+}
+
+async function writePortState({ session, runId, attempt, event, sequence }: PortReport, deps: ReportDeps) {
+  const { container_port: containerPort, is_ready: isReady, host_key: hostKey } = event;
+  const { nodeId } = session.identity;
+  await setPortState(deps.database, { runId, nodeId, attempt, containerPort, isReady, hostKey });
+  session.send({ type: 'report_ack', sequence });
 }
 
 function settle(report: NodeReport, applied: AppliedEvent | undefined, deps: ReportDeps): void {
@@ -54,7 +77,7 @@ function settle(report: NodeReport, applied: AppliedEvent | undefined, deps: Rep
 }
 
 /** `nowMs` is the database's time at which the report arrived. */
-function toLifeEvent({ event }: NodeReport, nowMs: number): LifeEvent {
+function toLifeEvent(event: LifeReport['event'], nowMs: number): LifeEvent {
   switch (event.kind) {
     case 'preparing':
       return { kind: 'preparing', progress: event.progress };

@@ -53,10 +53,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   });
   const scheduler = new Scheduler({
     database,
+    vault,
     hints,
     log,
     replicaId,
     newId,
+    newToken,
     monotonicNow,
     ...(options.lostAfterMs === undefined ? {} : { lostAfterMs: options.lostAfterMs }),
     ...(options.trustTenants === undefined ? {} : { trustTenants: options.trustTenants }),
@@ -74,6 +76,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       awaitPass: (accountId) => scheduler.passes.awaitPass(accountId),
       queuePosition: (jobId) => scheduler.queuePosition(jobId),
     },
+    gateway: { hostname: '127.0.0.1', hasTls: false },
     now: Date.now,
     maxLiveJobs: defaultMaxLiveJobs,
     liveJobs: createLiveJobs(defaultMaxLiveJobs),

@@ -24,7 +24,24 @@ const redact = {
 export function createLogger(options: { file: string | null; level: string | undefined }): Logger {
   const target = options.file === null ? destination(1) : destination(openLogFile(options.file));
   const level = options.level !== undefined && options.level in pino.levels.values ? options.level : 'info';
-  return pino({ level, redact, base: null, timestamp: pino.stdTimeFunctions.isoTime }, target);
+  return pino(
+    {
+      level,
+      redact,
+      serializers: { err: describeError },
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+    },
+    target,
+  );
+}
+
+/** Message, code and cause of an error: drivers hang whole connections on theirs, which have no place in a log. */
+function describeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return String(error);
+  const { name, message, stack, cause } = error;
+  const code = 'code' in error ? error.code : undefined;
+  return { name, message, code, stack, ...(cause === undefined ? {} : { cause: describeError(cause) }) };
 }
 
 function openLogFile(file: string): { dest: string; sync: boolean; mode: number } {

@@ -9,6 +9,11 @@ export const protocolVersion = 1;
 /** Path of the WebSocket that the agent dials; the upgrade is signed with the node's key. */
 export const agentConnectPath = '/v1/agent/connect';
 
+/** Path of a data connection, an HTTP upgrade signed with the node's key; `?ticket=` names who asked for it. */
+export const agentDataPath = '/v1/agent/data';
+/** The protocol word of that upgrade; after it the server speaks HTTP/2 as the client. */
+export const dataProtocol = 'flotilla-data';
+
 const Bytes = Type.Integer({ minimum: 0 });
 const Duration = Type.Integer({ minimum: 0 });
 const Attempt = Type.Integer({ minimum: 1 });
@@ -73,6 +78,15 @@ const Running = Type.Object({
   started_ms_ago: Duration,
   image_digest: Nullable(Type.String({ maxLength: 256 })),
   image_size_bytes: Nullable(Bytes),
+  /** Container ports to publish: the job's, else the image's EXPOSE list; 22 where the job has an SSH key. */
+  ports: Type.Array(Type.Integer({ minimum: 1, maximum: 65_535 }), { maxItems: 256 }),
+});
+/** A published port accepts connections now, or no longer; for SSH the host key's fingerprint comes with it. */
+const PortState = Type.Object({
+  kind: Type.Literal('port'),
+  container_port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+  is_ready: Type.Boolean(),
+  host_key: Nullable(Type.String({ maxLength: 128, examples: ['SHA256:…'] })),
 });
 /** The container is dead, or could not be started (`error` set, `exit_code` null). */
 const Exited = Type.Object({
@@ -95,7 +109,7 @@ const Released = Type.Object({
     maxItems: 64,
   }),
 });
-export const RunEvent = Type.Union([Preparing, Running, Exited, TeardownStep, Released]);
+export const RunEvent = Type.Union([Preparing, Running, PortState, Exited, TeardownStep, Released]);
 export type RunEvent = Static<typeof RunEvent>;
 
 export const Hello = Type.Object({
@@ -151,6 +165,19 @@ export const ContainerOrder = Type.Object({
   command: Nullable(Type.Array(Type.String())),
   entrypoint: Nullable(Type.Array(Type.String())),
   stop_signal: Nullable(Type.String()),
+  /** null: the image's EXPOSE list. */
+  ports: Nullable(Type.Array(Type.Integer())),
+  has_ssh: Type.Boolean(),
+  volumes: Type.Array(
+    Type.Object({
+      image: Type.String(),
+      tag: Type.String(),
+      registry: Type.String(),
+      user: Type.String(),
+      secret: Type.String(),
+      mount: Type.String(),
+    }),
+  ),
 });
 export type ContainerOrder = Static<typeof ContainerOrder>;
 
@@ -212,6 +239,8 @@ export const LogAck = Type.Object({
   stream: Words(logStreams),
   offset: Bytes,
 });
+/** Asks the agent for a data connection: it dials `agentDataPath` of that server with the ticket. */
+export const Dial = Type.Object({ type: Type.Literal('dial'), url: Type.String(), ticket: Type.String() });
 /** The last word before the server closes: why this agent may not connect. */
 export const Refused = Type.Object({
   type: Type.Literal('refused'),
@@ -219,5 +248,5 @@ export const Refused = Type.Object({
   message: Type.String(),
 });
 
-export const ServerMessage = Type.Union([Welcome, Desired, Kill, ReportAck, LogAck, Refused]);
+export const ServerMessage = Type.Union([Welcome, Desired, Kill, ReportAck, LogAck, Dial, Refused]);
 export type ServerMessage = Static<typeof ServerMessage>;

@@ -25,6 +25,7 @@ export const JobRun = Type.Object({
   hourly_rate_usd: Type.Number(),
   node_urls: Type.Array(NodeUrl),
   container_access_tokens: Type.Array(Type.Object({ token: Type.String(), user: Type.String() })),
+  refused_connection_count: Type.Integer({ description: 'connections that allowed_ips turned away' }),
   exit_code: Nullable(Type.Integer()),
   exit_signal: Nullable(Type.String()),
   is_oom_killed: Type.Boolean(),

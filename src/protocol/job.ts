@@ -139,6 +139,10 @@ export const NodeUrl = Type.Object({
   port: Type.Integer(),
   protocol: Type.String(),
   tls: Type.Boolean(),
+  ready: Type.Boolean({ description: 'the port accepts connections' }),
+  host_key_fingerprint: Type.Optional(
+    Nullable(Type.String({ description: 'of the SSH server, once it answers' })),
+  ),
 });
 export type NodeUrl = Static<typeof NodeUrl>;
 

@@ -2,6 +2,7 @@
 import type { Logger } from 'pino';
 import type { Database } from '../db/database.ts';
 import type { Hints } from '../db/hints.ts';
+import { tokenOwner } from '../db/job-rows.ts';
 import { claimLeadership, type Leadership, releaseLeadership } from '../db/leadership.ts';
 import {
   failUnassignedJobs,
@@ -11,6 +12,7 @@ import {
   writePlan,
 } from '../db/placement.ts';
 import { applyRunEvents } from '../db/run-events.ts';
+import type { Vault } from '../db/vault.ts';
 import { pendingReasons } from '../domain/pending-reason.ts';
 import { type Plan, plan } from '../domain/placement.ts';
 import { createWorkingSet, type WorkingSet } from '../domain/placement-working-set.ts';
@@ -21,11 +23,14 @@ import { Passes } from './passes.ts';
 
 export interface SchedulerOptions {
   database: Database;
+  vault: Vault;
   hints: Hints;
   log: Logger;
   /** This replica, as the holder of the leadership. */
   replicaId: string;
   newId: () => string;
+  /** Random letters and digits: container access tokens. */
+  newToken: (length: number) => string;
   monotonicNow: () => number;
   lostAfterMs?: number;
   trustTenants?: boolean;
@@ -39,6 +44,7 @@ const tickMs = 250;
 const reviewMs = 1_000;
 const batchSize = 500;
 const dueBatch = 500;
+const tokenLength = 40;
 const defaultLostAfterMs = 300_000;
 
 /** What exists only while this replica leads. */
@@ -161,8 +167,11 @@ export class Scheduler {
   }
 
   async #write(term: Term, { placements }: Plan): Promise<void> {
-    const { database, hints, newId } = this.#options;
-    const planned = placements.map((placement) => ({ ...placement, runId: newId() }));
+    const { database, vault, hints, newId, newToken } = this.#options;
+    const planned = placements.map((placement) => {
+      const runId = newId();
+      return { ...placement, runId, sealedToken: vault.seal(newToken(tokenLength), tokenOwner(runId)) };
+    });
     const placed = await writePlan(database, term.leadership, planned);
     const skipped = placements.filter((placement) => !placed.has(placement.jobId));
     for (const { jobId, nodeId } of placements) {

@@ -85,8 +85,12 @@ async function listRuns(request: FastifyRequest, deps: ApiDeps) {
   const query = parseListQuery(rawQueryOf(request), filters);
   // A client that submits and polls at once sees its run, not an empty list.
   await deps.scheduling.awaitPass(caller.accountId);
-  const result = await listJobRuns(deps.database, { ...query, accountId: caller.accountId });
-  return listOf(query, result, result.items.map(jobRunView));
+  const result = await listJobRuns(deps.database, deps.vault, { ...query, accountId: caller.accountId });
+  return listOf(
+    query,
+    result,
+    result.items.map((run) => jobRunView(run, deps.gateway)),
+  );
 }
 
 async function getRun(request: FastifyRequest, deps: ApiDeps): Promise<JobRunDetail> {
@@ -104,7 +108,7 @@ async function getRun(request: FastifyRequest, deps: ApiDeps): Promise<JobRunDet
     if (tail.offset > shownTo) texts.push(`\n[${tail.offset - shownTo} bytes left out]\n`);
     texts.push(tail.bytes.toString('utf8'));
   }
-  return { ...jobRunView(run), logs: texts.join('') };
+  return { ...jobRunView(run, deps.gateway), logs: texts.join('') };
 }
 
 async function getLogs(request: FastifyRequest, deps: ApiDeps): Promise<JobRunLogs> {
@@ -131,7 +135,10 @@ async function getLogs(request: FastifyRequest, deps: ApiDeps): Promise<JobRunLo
 async function requireRun(request: FastifyRequest, deps: ApiDeps): Promise<JobRunRecord> {
   const caller: Caller = callerOf(request);
   requirePermission(caller, 'jobs:read');
-  const run = await getJobRun(deps.database, { id: uuidOf(request, 'job run'), accountId: caller.accountId });
+  const run = await getJobRun(deps.database, deps.vault, {
+    id: uuidOf(request, 'job run'),
+    accountId: caller.accountId,
+  });
   if (run === null) throw notFound('job run');
   return run;
 }

@@ -149,7 +149,7 @@ function accepted(job: SubmittedJob, outcome: SubmitOutcome, deps: ApiDeps): Job
     statusDetail: null,
     lastRun: null,
   };
-  return jobView(record, null);
+  return jobView(record, { pendingReason: null, gateway: deps.gateway });
 }
 
 function replayed(first: { job: JobRecord; hash: Buffer }, hash: Buffer, deps: ApiDeps): Promise<Job> {
@@ -244,7 +244,8 @@ async function jobViews(jobs: readonly JobRecord[], deps: ApiDeps): Promise<Job[
     shapes.length === 0 ? new Map<string, PendingReason>() : await listPendingReasons(deps.database, shapes);
   return jobs.map((job) => {
     const shape = job.status === 'PENDING' ? shapesOf(job).find((key) => reasons.has(key)) : undefined;
-    return jobView(job, shape === undefined ? null : (reasons.get(shape) ?? null));
+    const pendingReason = shape === undefined ? null : (reasons.get(shape) ?? null);
+    return jobView(job, { pendingReason, gateway: deps.gateway });
   });
 }
 

@@ -178,7 +178,11 @@ create table job_runs (
   stop_grace_ms integer,
   progress jsonb,
   image_digest text,
-  hourly_rate_usd double precision not null default 0
+  hourly_rate_usd double precision not null default 0,
+  -- The container access token, sealed; null once it is revoked.
+  token_sealed bytea,
+  -- [{container_port, port, is_ready, host_key}] while the run is RUNNING, null before, [] after.
+  ports jsonb
 ) with (fillfactor = 80);
 create unique index job_runs_by_attempt on job_runs (job_id, attempt);
 create unique index job_runs_live on job_runs (job_id, slot)
@@ -211,6 +215,48 @@ create table job_events (
 ) partition by range (created_at);
 create index job_events_by_job on job_events (job_id, id);
 create table job_events_default partition of job_events default;
+
+-- The public ports of the gateway. A port is open from RUNNING until the run's end or stop, and held until its teardown
+-- is proved; then it rests before another account gets it.
+create table gateway_ports (
+  port integer primary key check (port between 1 and 65535),
+  run_id uuid,
+  account_id uuid,
+  node_id uuid,
+  container_port integer,
+  allowed_ips text[] not null default '{}',
+  is_open boolean not null default false,
+  refused_count bigint not null default 0,
+  released_at timestamptz not null default '-infinity'
+);
+create index gateway_ports_free on gateway_ports (released_at, port) where run_id is null;
+create index gateway_ports_by_run on gateway_ports (run_id) where run_id is not null;
+
+-- Takes public ports for a run, the longest unused first, so that numbers go round the whole range.
+-- A port that rests goes only to the account that had it. Fewer rows than asked for: the range is used up.
+create function flotilla_open_ports(
+  run uuid, account uuid, node uuid, wanted integer[], ips text[], rest_ms integer
+) returns jsonb language plpgsql as $$
+declare
+  taken integer[];
+begin
+  select array_agg(f.port) into taken from (
+    select g.port from gateway_ports g
+    where g.run_id is null
+      and (g.released_at <= flotilla_now() - rest_ms * interval '1 millisecond' or g.account_id = account)
+    order by g.released_at, g.port limit cardinality(wanted) for update skip locked
+  ) f;
+  if coalesce(cardinality(taken), 0) < cardinality(wanted) then
+    return null;
+  end if;
+  update gateway_ports g set run_id = run, account_id = account, node_id = node, container_port = w.container_port,
+    allowed_ips = ips, is_open = true, refused_count = 0
+  from unnest(taken, wanted) as w(port, container_port) where g.port = w.port;
+  return coalesce((select jsonb_agg(jsonb_build_object('container_port', w.container_port, 'port', w.port,
+      'is_ready', false, 'host_key', null) order by w.container_port = 22, w.ordinality)
+    from unnest(taken, wanted) with ordinality as w(port, container_port, ordinality)), '[]');
+end
+$$;
 
 -- Why jobs of a requirement shape wait; rewritten on change, at most once a second.
 create table pending_reasons (
@@ -339,6 +385,10 @@ begin
     teardown_deadline_at = at + (grace + margin_ms) * interval '1 millisecond'
   where r.id = found_job.last_run_id and r.status in ('ASSIGNED', 'PREPARING', 'RUNNING')
   returning r.id, r.node_id into run_id, node_id;
+  -- Nobody gets in any more from this commit on; the numbers return after the teardown.
+  update gateway_ports g set is_open = false where g.run_id = found_job.last_run_id and g.is_open;
+  update job_runs r set token_sealed = null, ports = '[]'
+  where r.id = found_job.last_run_id and (r.token_sealed is not null or r.ports is distinct from '[]');
   insert into job_events (created_at, job_id, run_id, kind, from_status, to_status, actor, detail)
   values (at, job, run_id, 'stop_requested', found_job.status, 'CANCELLED', actor, detail);
 end
@@ -359,12 +409,12 @@ begin
   if to_regclass('pg_temp.plan_rows') is null then
     create temporary table plan_rows (
       ordinal integer, job_id uuid, run_id uuid, node_id uuid, node_version bigint, cpu double precision, ram bigint,
-      storage bigint, gpus text[]
+      storage bigint, gpus text[], token bytea
     ) on commit delete rows;
   end if;
   insert into plan_rows select * from jsonb_to_recordset(plan) as p(
     ordinal integer, job_id uuid, run_id uuid, node_id uuid, node_version bigint, cpu double precision, ram bigint,
-    storage bigint, gpus text[]);
+    storage bigint, gpus text[], token bytea);
   perform from nodes n where n.id in (select p.node_id from plan_rows p) order by n.id for update;
   delete from plan_rows p where not exists (
     select from nodes n where n.id = p.node_id and n.version = p.node_version and n.status = 'ready'
@@ -384,9 +434,10 @@ begin
   insert into gpu_allocations (node_id, gpu_uuid, run_id)
     select p.node_id, unnest(p.gpus), p.run_id from plan_rows p;
   insert into job_runs (id, job_id, account_id, node_id, attempt, created_at, updated_at, status, cpu_count, ram_bytes,
-      storage_bytes, gpu_uuids, start_deadline_at, stop_grace_ms)
+      storage_bytes, gpu_uuids, start_deadline_at, stop_grace_ms, token_sealed)
     select p.run_id, j.id, j.account_id, p.node_id, j.last_attempt + 1, at, at, 'ASSIGNED', p.cpu, p.ram, p.storage,
-      p.gpus, at + j.max_timeout_start_ms * interval '1 millisecond', (j.container ->> 'stop_grace_ms')::integer
+      p.gpus, at + j.max_timeout_start_ms * interval '1 millisecond', (j.container ->> 'stop_grace_ms')::integer,
+      p.token
     from plan_rows p join jobs j on j.id = p.job_id;
   update jobs j set status = 'ASSIGNED', last_run_id = p.run_id, last_attempt = j.last_attempt + 1,
       timeout_assign_at = null, updated_at = at, changed_in = pg_current_xact_id()

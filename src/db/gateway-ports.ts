@@ -1,0 +1,115 @@
+// Public ports of the gateway: the range, which run each stands for, and what became of connections to it.
+import type { PublishedPort } from '../domain/job.ts';
+import type { Sql } from './database.ts';
+
+export interface PortRange {
+  from: number;
+  to: number;
+}
+
+export const defaultPortRange: PortRange = { from: 20_000, to: 29_999 };
+
+/** A released port rests this long before another account gets it. */
+const restMs = 10 * 60_000;
+
+/** Makes the rows of the range; free ports outside it are dropped, held ones stay until their teardown. */
+export async function openPortRange(sql: Sql, range: PortRange): Promise<void> {
+  await sql.query('delete from gateway_ports where run_id is null and (port < $1 or port > $2)', [
+    range.from,
+    range.to,
+  ]);
+  await sql.query(
+    'insert into gateway_ports (port) select generate_series($1::integer, $2::integer) on conflict do nothing',
+    [range.from, range.to],
+  );
+}
+
+/** Opens public ports for runs that just started, in the transaction that makes them RUNNING. */
+export async function openPorts(
+  sql: Sql,
+  runs: readonly { runId: string; ports: readonly number[] }[],
+): Promise<void> {
+  await sql.query(
+    {
+      name: 'open_ports',
+      text: `with opened as materialized (
+          select r.id, coalesce(flotilla_open_ports(r.id, r.account_id, r.node_id,
+              array(select p::integer from jsonb_array_elements_text(i.ports) with ordinality as e(p, n) order by n),
+              array(select jsonb_array_elements_text(j.container -> 'allowed_ips')), $2), '[]') as ports
+          from jsonb_to_recordset($1::jsonb) as i(run_id uuid, ports jsonb)
+            join job_runs r on r.id = i.run_id join jobs j on j.id = r.job_id
+        )
+        update job_runs r set ports = o.ports from opened o where r.id = o.id`,
+    },
+    [JSON.stringify(runs.map(({ runId, ports }) => ({ run_id: runId, ports }))), restMs],
+  );
+}
+
+/** A port that lets connections through. */
+export interface OpenPort {
+  port: number;
+  runId: string;
+  nodeId: string;
+  containerPort: number;
+  allowedIps: readonly string[];
+}
+
+export async function listOpenPorts(sql: Sql): Promise<OpenPort[]> {
+  return sql.query({
+    name: 'list_open_ports',
+    text: `select port, run_id as "runId", node_id as "nodeId", container_port as "containerPort",
+        allowed_ips as "allowedIps" from gateway_ports where run_id is not null and is_open`,
+  });
+}
+
+/** Adds refused connections to their ports. */
+export async function countRefused(sql: Sql, refused: ReadonlyMap<number, number>): Promise<void> {
+  await sql.query(
+    {
+      name: 'count_refused',
+      text: `update gateway_ports g set refused_count = g.refused_count + i.count
+        from unnest($1::integer[], $2::bigint[]) as i(port, count) where g.port = i.port and g.run_id is not null`,
+    },
+    [[...refused.keys()], [...refused.values()]],
+  );
+}
+
+export interface PortState {
+  runId: string;
+  nodeId: string;
+  attempt: number;
+  containerPort: number;
+  isReady: boolean;
+  hostKey: string | null;
+}
+
+/** The agent saw a published port answer, or stop answering. */
+export async function setPortState(sql: Sql, state: PortState): Promise<void> {
+  await sql.query(
+    {
+      name: 'set_port_state',
+      text: `update job_runs r set updated_at = flotilla_now(), ports = (
+            select jsonb_agg(case when (p ->> 'container_port')::integer = $4
+                then p || jsonb_build_object('is_ready', $5::boolean, 'host_key', coalesce($6::text, p ->> 'host_key'))
+                else p end order by n)
+            from jsonb_array_elements(r.ports) with ordinality as e(p, n))
+        where r.id = $1 and r.node_id = $2 and r.attempt = $3 and r.status = 'RUNNING'
+          and jsonb_array_length(r.ports) > 0`,
+    },
+    [state.runId, state.nodeId, state.attempt, state.containerPort, state.isReady, state.hostKey],
+  );
+}
+
+/** A run's `ports` column. */
+export type StoredPorts =
+  | { container_port: number; port: number; is_ready: boolean; host_key: string | null }[]
+  | null;
+
+export function toPublishedPorts(ports: StoredPorts): PublishedPort[] {
+  return (ports ?? []).map((port) => ({
+    containerPort: port.container_port,
+    port: port.port,
+    isReady: port.is_ready,
+    hostKey: port.host_key,
+  }));
+}
