@@ -20,7 +20,6 @@ export function runEvent(kind: ReportKind | 'preparing', record: RunRecord, nowM
         image_digest: record.image?.digest ?? null,
         image_size_bytes: record.image?.sizeBytes ?? null,
         ports: publishedPorts(record.desired?.container, record.image?.exposedPorts ?? []),
-        ports: [],
       };
     case 'signalled':
     case 'killed':
