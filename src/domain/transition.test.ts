@@ -21,25 +21,31 @@ import {
 } from './transition.ts';
 
 const now = 1000;
-const stop: LifeEvent = {
+const stop: LifeEvent & { kind: 'stop_requested' } = {
   kind: 'stop_requested',
   reason: { text: 'enough', detail: { by: 'me' }, graceMs: 10 },
 };
+/** Each kind of event with what its result may depend on. */
+const samples: { [K in LifeEvent['kind']]: readonly (LifeEvent & { kind: K })[] } = {
+  placed: [{ kind: 'placed', run: aPlacedRun() }],
+  assign_timeout: [{ kind: 'assign_timeout' }],
+  stop_requested: [stop],
+  preparing: [{ kind: 'preparing', progress: 'half' }],
+  running: [{ kind: 'running', startedAtMs: now, imageDigest: null }],
+  exited: [0, 1].map((exitCode) => ({ kind: 'exited', end: anEnd({ exitCode, endedAtMs: now }) })),
+  teardown_step: [
+    { kind: 'teardown_step', step: 'signalled' },
+    { kind: 'teardown_step', step: 'killed' },
+  ],
+  released: [{ kind: 'released', steps: [] }],
+  start_timeout: [{ kind: 'start_timeout' }],
+  run_timeout: [{ kind: 'run_timeout' }],
+  node_lost: [{ kind: 'node_lost', reason: 'no heartbeat' }],
+};
+const farFuture = 10 ** 9;
 const everyEvent: readonly { event: LifeEvent; atMs: number }[] = [
-  { event: { kind: 'placed', run: aPlacedRun() }, atMs: now },
-  { event: { kind: 'assign_timeout' }, atMs: now },
-  { event: { kind: 'assign_timeout' }, atMs: 10 ** 9 },
-  { event: stop, atMs: now },
-  { event: { kind: 'preparing', progress: 'half' }, atMs: now },
-  { event: { kind: 'running', startedAtMs: now, imageDigest: null }, atMs: now },
-  { event: { kind: 'exited', end: anEnd({ endedAtMs: now }) }, atMs: now },
-  { event: { kind: 'exited', end: anEnd({ exitCode: 1, endedAtMs: now }) }, atMs: now },
-  { event: { kind: 'teardown_step', step: 'signalled' }, atMs: now },
-  { event: { kind: 'teardown_step', step: 'killed' }, atMs: now },
-  { event: { kind: 'released', steps: [] }, atMs: now },
-  { event: { kind: 'start_timeout' }, atMs: now },
-  { event: { kind: 'run_timeout' }, atMs: now },
-  { event: { kind: 'node_lost', reason: 'no heartbeat' }, atMs: now },
+  ...Object.values(samples).flatMap((events) => events.map((event) => ({ event, atMs: now }))),
+  { event: { kind: 'assign_timeout' }, atMs: farFuture },
 ];
 const starts: readonly LifeState[] = [0, 1, maxLostRetries + 2].map((maxRetryCount) => ({
   job: aPendingJob({ maxRetryCount }),
