@@ -3,6 +3,9 @@ import { containerLimits } from '../domain/container-limits.ts';
 import type { ContainerOrder, DesiredRun, Inventory } from '../protocol/agent-messages.ts';
 import { type ContainerSpec, labelNames, type PullOrder } from './runtime.ts';
 
+const sshPort = 22;
+const maxPortCount = 256;
+
 export interface NodeIdentity {
   clusterUuid: string;
   nodeUuid: string;
@@ -32,8 +35,15 @@ export function pullOrder(order: ContainerOrder): PullOrder {
 }
 
 /** What must never leave the node in a text. */
-export function secretsOf({ registry_secret, env }: ContainerOrder): string[] {
-  return [...(registry_secret === null ? [] : [registry_secret]), ...Object.values(env)];
+export function secretsOf({ registry_secret, env, volumes }: ContainerOrder): string[] {
+  const registrySecrets = [registry_secret ?? '', ...volumes.map((volume) => volume.secret)];
+  return [...registrySecrets, ...Object.values(env)].filter((secret) => secret !== '');
+}
+
+/** Container ports to publish: the order's, else the image's EXPOSE list; 22 where there is an SSH key. */
+export function publishedPorts(order: ContainerOrder | undefined, exposedPorts: readonly number[]): number[] {
+  const ports = order?.ports ?? exposedPorts;
+  return [...new Set(order?.has_ssh ? [...ports, sshPort] : ports)].slice(0, maxPortCount);
 }
 
 export function containerSpec(run: DesiredRun, identity: NodeIdentity, inventory: Inventory): ContainerSpec {

@@ -4,6 +4,7 @@ import {
   type ContainerState,
   type ContainerSummary,
   type EngineDescription,
+  type ImageState,
   labelNames,
 } from './runtime.ts';
 
@@ -40,6 +41,13 @@ export interface ContainerInspect {
     StartedAt: string;
     FinishedAt: string;
   };
+}
+
+export interface ImageInspect {
+  Id: string;
+  RepoDigests?: string[] | null;
+  Size?: number;
+  Config?: { ExposedPorts?: Record<string, object> | null } | null;
 }
 
 export function engineDescription(version: EngineVersion, info: EngineInfo): EngineDescription {
@@ -84,6 +92,16 @@ export function containerState({ Id, Image, Config, State }: ContainerInspect): 
     // The flag is also set when only a child was killed and the program went on.
     isOomKilled: hasEnded && State.OOMKilled && State.ExitCode !== 0,
     stopSignal: Config.StopSignal || 'SIGTERM',
+  };
+}
+
+export function imageState({ Id, RepoDigests, Size, Config }: ImageInspect): ImageState {
+  const exposed = Object.keys(Config?.ExposedPorts ?? {}).filter((port) => !port.endsWith('/udp'));
+  return {
+    imageId: Id,
+    digest: RepoDigests?.[0]?.split('@')[1] ?? null,
+    sizeBytes: Size ?? 0,
+    exposedPorts: exposed.map((port) => Number.parseInt(port, 10)).sort((a, b) => a - b),
   };
 }
 

@@ -12,6 +12,8 @@ import {
   type EngineInfo,
   type EngineVersion,
   engineDescription,
+  type ImageInspect,
+  imageState,
   type ListedContainer,
 } from './docker-shapes.ts';
 import {
@@ -86,9 +88,7 @@ export class DockerRuntime implements Runtime {
 
   async inspectImage(image: string): Promise<ImageState | null> {
     const found = await this.#orNull({ path: `/images/${image}/json` });
-    if (found === null) return null;
-    const { Id, RepoDigests, Size } = found as { Id: string; RepoDigests?: string[] | null; Size?: number };
-    return { imageId: Id, digest: RepoDigests?.[0]?.split('@')[1] ?? null, sizeBytes: Size ?? 0 };
+    return found === null ? null : imageState(found as ImageInspect);
   }
 
   async pullImage({ image, credentials }: PullOrder, { onProgress, signal }: PullOptions): Promise<void> {

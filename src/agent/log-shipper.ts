@@ -19,11 +19,12 @@ import { type LogEntry, type Runtime, RuntimeError } from './runtime.ts';
 const chunkBytes = 256 * 1024;
 const flushMs = 200;
 export const windowBytes = 1024 * 1024;
-/** Within a session the clock may have stepped back a little; after a restart nobody watched it. */
-const sessionMarginMs = 5_000;
+/** Within a session a step back of the clock is seen; after a restart nobody watched it. */
+const sessionMarginMs = 1_000;
+const clockStepMs = 500;
 const restartMarginMs = 60 * 60_000;
 const reopenMs = 300;
-/** The engine ends a followed stream with the container; past this it is read again to its end. */
+/** The engine ends a followed stream with the container; after such a silence it is read again to its end. */
 const followEndMs = 1_000;
 
 export interface LogShipperOptions {
@@ -65,6 +66,9 @@ export class LogShipper {
   #wakeReader: (() => void) | null = null;
   #pause = new AbortController();
   #isRunning = false;
+  #heardAtMs = 0;
+  /** Wall time minus monotonic time: it falls when the wall clock is set back. */
+  readonly #clockOffsetMs: number;
   #isRestart = true;
   #isDrainAsked = false;
   isDrained = false;
@@ -73,6 +77,7 @@ export class LogShipper {
 
   constructor(options: LogShipperOptions) {
     this.#options = options;
+    this.#clockOffsetMs = options.clock.wallMs() - options.clock.nowMs();
     this.#tracks = { stdout: trackFrom(options.from.stdout), stderr: trackFrom(options.from.stderr) };
   }
 
@@ -108,8 +113,18 @@ export class LogShipper {
     if (this.#isDrainAsked) return;
     this.#isDrainAsked = true;
     this.#pause.abort();
-    const read = this.#read;
-    this.#options.clock.after(followEndMs, () => read.abort());
+    this.#endFollow(this.#read, this.#options.clock.nowMs());
+  }
+
+  /** A stream that still brings its backlog, or waits for the window, is left to it. */
+  #endFollow(read: AbortController, sinceMs: number): void {
+    const { clock } = this.#options;
+    clock.after(followEndMs, () => {
+      if (this.#read !== read || read.signal.aborted || this.#stop.signal.aborted) return;
+      const isBusy = this.#heardAtMs > sinceMs || this.#wakeReader !== null;
+      if (isBusy) this.#endFollow(read, clock.nowMs());
+      else read.abort();
+    });
   }
 
   stop(): void {
@@ -172,6 +187,7 @@ export class LogShipper {
       }
       const request = { containerId, since, isFollowing, signal: read.signal };
       for await (const entries of runtime.readLogs(request)) {
+        this.#heardAtMs = this.#options.clock.nowMs();
         for (const entry of entries) this.#accept(entry, since);
         await this.#waitForWindow(read.signal);
         if (read.signal.aborted) return false;
@@ -191,9 +207,11 @@ export class LogShipper {
     const known = positions.flatMap((position) => (position === null ? [] : [position.timestamp])).sort();
     const [first, last] = [known[0], known.at(-1)];
     if (first === undefined || last === undefined) return null;
-    if (!this.#isRestart) return earlier(last, sessionMarginMs);
+    const { clock } = this.#options;
+    const isSetBack = clock.wallMs() - clock.nowMs() < this.#clockOffsetMs - clockStepMs;
+    if (!this.#isRestart) return isSetBack ? null : earlier(last, sessionMarginMs);
     // One stream may lag behind the other, and a clock that went back hides what was written since.
-    const isClockBehind = new Date(this.#options.clock.wallMs()).toISOString() < last;
+    const isClockBehind = new Date(clock.wallMs()).toISOString() < last;
     return known.length < positions.length || isClockBehind ? null : earlier(first, restartMarginMs);
   }
 

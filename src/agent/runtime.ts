@@ -40,6 +40,8 @@ export interface ImageState {
   /** `sha256:…` as the registry knows it; null for an image that never saw one. */
   digest: string | null;
   sizeBytes: number;
+  /** TCP ports of its EXPOSE list, ascending. */
+  exposedPorts: readonly number[];
 }
 
 export interface ContainerSpec {
