@@ -1,5 +1,6 @@
 // The scheduler's view: what changed since it last looked, and the batch it writes back.
 import type { Requirements } from '../domain/job.ts';
+import type { PendingReason as DecidedReason } from '../domain/pending-reason.ts';
 import type { GpuInventory } from '../protocol/agent-messages.ts';
 import type { PendingReason } from '../protocol/job.ts';
 import type { Sql } from './database.ts';
@@ -251,9 +252,9 @@ export async function listHeldRuns(
 /** Replaces why each shape waits; shapes with no job waiting are dropped. */
 export async function writePendingReasons(
   sql: Sql,
-  reasons: ReadonlyMap<string, PendingReason>,
+  reasons: ReadonlyMap<string, DecidedReason>,
 ): Promise<void> {
-  const rows = [...reasons].map(([shape, reason]) => ({ shape, reason }));
+  const rows = [...reasons].map(([shape, reason]) => ({ shape, reason: toWire(reason) }));
   await sql.query(
     {
       name: 'write_pending_reasons',
@@ -267,6 +268,10 @@ export async function writePendingReasons(
     },
     [JSON.stringify(rows)],
   );
+}
+
+function toWire({ code, message, excluded, nodesConsidered, wouldFit }: DecidedReason): PendingReason {
+  return { code, message, excluded, nodes_considered: nodesConsidered, would_fit: wouldFit };
 }
 
 export async function listPendingReasons(

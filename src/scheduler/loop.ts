@@ -16,7 +16,6 @@ import type { Vault } from '../db/vault.ts';
 import { pendingReasons } from '../domain/pending-reason.ts';
 import { type Plan, plan } from '../domain/placement.ts';
 import { createWorkingSet, type WorkingSet } from '../domain/placement-working-set.ts';
-import type { PendingReason } from '../protocol/job.ts';
 import { Feed } from './feed.ts';
 import { NodeLoss } from './node-loss.ts';
 import { Passes } from './passes.ts';
@@ -220,11 +219,7 @@ export class Scheduler {
   }
 
   async #tellReasons(term: Term): Promise<void> {
-    const reasons = new Map<string, PendingReason>();
-    for (const [shape, reason] of pendingReasons(term.workingSet)) {
-      const { code, message, excluded, nodesConsidered, wouldFit } = reason;
-      reasons.set(shape, { code, message, excluded, nodes_considered: nodesConsidered, would_fit: wouldFit });
-    }
+    const reasons = pendingReasons(term.workingSet);
     const told = JSON.stringify([...reasons]);
     if (told === term.reasons) return;
     await writePendingReasons(this.#options.database, reasons);
