@@ -20,16 +20,29 @@ const limits = { envBytes: 131_072, labels: 64, labelKey: 128, labelValue: 256 }
 /** The job a body asks for; throws one validation error that lists every wrong field. */
 export function readJobRequest(body: unknown): JobRequest {
   const fields = withoutEmptyUuid(asRecord(body));
-  const issues = createCheck.issues(body === undefined || isRecord(body) ? fields : body);
-  issues.push(
+  const issues = oncePerField([
+    ...ruleIssues(fields),
+    ...createCheck.issues(body === undefined || isRecord(body) ? fields : body),
+  ]);
+  if (issues.length > 0) throw validationFailed(issues);
+  return toRequest(fields as unknown as CreateJobBody);
+}
+
+function ruleIssues(fields: Fields): FieldIssue[] {
+  return [
     ...recipeIssues(fields),
     ...timeoutIssues(fields),
     ...gpuIssues(fields),
     ...regionIssues(fields),
-  );
-  issues.push(...labelIssues(fields.labels), ...containerIssues(containerFields(fields)));
-  if (issues.length > 0) throw validationFailed(issues);
-  return toRequest(fields as unknown as CreateJobBody);
+    ...labelIssues(fields.labels),
+    ...containerIssues(containerFields(fields)),
+  ];
+}
+
+/** What a rule says of a field is better than what its schema says. */
+function oncePerField(issues: readonly FieldIssue[]): FieldIssue[] {
+  const paths = new Set<string>();
+  return issues.filter(({ path }) => !paths.has(path) && paths.add(path));
 }
 
 /** Official samples send `""` for what they leave out; every other optional text takes it as it is. */
