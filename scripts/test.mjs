@@ -31,6 +31,9 @@ const passes = [
     docker: true,
     concurrency: 1,
   },
+  { name: 'gateway', folders: ['test/gateway'], postgres: 'embedded', concurrency: 1 },
+  { name: 'images', folders: ['test/images'], postgres: 'embedded', docker: true, concurrency: 1 },
+  { name: 'isolation', folders: ['test/isolation'], postgres: 'embedded', docker: true, concurrency: 1 },
   { name: 'e2e', folders: ['test/e2e'], postgres: 'embedded', docker: true, concurrency: 1 },
   { name: 'simulation', folders: ['test/simulation'], postgres: 'embedded', concurrency: 2, isSlow: true },
 ];
