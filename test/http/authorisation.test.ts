@@ -1,0 +1,92 @@
+// Every route: unsigned is 401, without its permission 403, another account's thing 404; and the lists show one's own alone.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { newId } from '../../src/main/ids.ts';
+import { aJob, aNode } from '../support/builders.ts';
+import { fetchOpenApi } from '../support/openapi-check.ts';
+import { place } from '../support/runs.ts';
+import { startTestServer } from '../support/server.ts';
+import { authorisedRoutes } from './authorisation-routes.ts';
+
+const server = await startTestServer({ hasScheduler: false });
+const { admin } = server;
+const accountId = await server.createAccount('another');
+const foreign = server.client(await server.createKey({ preset: 'admin', accountId }));
+const powerless = server.client(await server.createKey({ permissions: [] }));
+
+/** A job, run, node and key of the first account, under the resource that names them in a path. */
+async function things(): Promise<Record<string, string>> {
+  const node = await aNode(server);
+  const job = await admin.createJob(aJob());
+  const run = await place(server, job.uuid, node.id);
+  const key = await server.createKey();
+  return { jobs: job.uuid, 'job-runs': run.id, nodes: node.id, 'api-keys': key.id };
+}
+
+const ids = await things();
+
+function splitRoute(route: string): { method: string; path: string; isOfOne: boolean } {
+  const [method = '', template = ''] = route.split(' ');
+  const resource = template.split('/')[2] ?? '';
+  const path = template.replace('{uuid}', ids[resource] ?? newId());
+  return { method, path, isOfOne: template.includes('{uuid}') };
+}
+
+test('the list is the document: no signed route is missing from either', async () => {
+  const { paths } = await fetchOpenApi(server.url);
+  const documented = Object.entries(paths).flatMap(([path, operations]) =>
+    Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`),
+  );
+  assert.deepEqual(documented.sort(), [...authorisedRoutes].sort());
+});
+
+for (const route of authorisedRoutes) {
+  const { method, path, isOfOne } = splitRoute(route);
+  const body = method === 'GET' || method === 'DELETE' ? {} : { body: {} };
+
+  test(`${route} is 401 without a signature`, async () => {
+    const refusal = await admin.refusal(method, path, { ...body, isSigned: false });
+    assert.equal(refusal.status, 401);
+    assert.equal(refusal.code, 'signature_invalid');
+  });
+
+  test(`${route} is 403 without its permission`, async () => {
+    const refusal = await powerless.refusal(method, path, body);
+    assert.equal(refusal.status, 403);
+    assert.equal(refusal.code, 'permission_denied');
+    assert.deepEqual((refusal.details as { granted: string[] }).granted, []);
+  });
+
+  test(`${route} is ${isOfOne ? '404 for another account, and as unknown' : 'empty of what others have'}`, async () => {
+    if (isOfOne) {
+      const refusal = await foreign.refusal(method, path, body);
+      assert.equal(refusal.status, 404);
+      assert.equal(refusal.code, 'not_found');
+      const unknown = await admin.refusal(method, path.replace(/[0-9a-f-]{36}/, newId()), body);
+      assert.deepEqual([unknown.status, unknown.message], [404, refusal.message]);
+      return;
+    }
+    if (method !== 'GET') {
+      // A create belongs to whoever signs it: there is nothing of others in it.
+      assert.equal((await foreign.refusal(method, path, { body: { account: 1 } })).status, 400);
+      return;
+    }
+    const mine = await admin.ask<{ data: { uuid: string }[]; total: number }>(method, path);
+    const theirs = await foreign.ask<{ data: { uuid: string }[]; total: number }>(method, path);
+    assert.ok(mine.data.length > 0, 'the first account sees its own');
+    const known = new Set(mine.data.map((item) => item.uuid));
+    assert.deepEqual(
+      theirs.data.filter((item) => known.has(item.uuid)),
+      [],
+    );
+  });
+}
+
+test('nothing of the first account was changed by any of it', async () => {
+  assert.equal((await admin.getJob(ids.jobs ?? '')).status, 'ASSIGNED');
+  const keys = await admin.ask<{ data: { uuid: string; revoked_at: string | null }[] }>(
+    'GET',
+    '/v1/api-keys',
+  );
+  assert.equal(keys.data.find((key) => key.uuid === ids['api-keys'])?.revoked_at, null);
+});
