@@ -1,5 +1,5 @@
 // Retention: partitions are made ahead and dropped when their time is over.
-import type { Sql } from './database.ts';
+import type { Database, Sql } from './database.ts';
 import { dropOldNonces } from './nonces.ts';
 
 export interface Retention {
@@ -18,7 +18,7 @@ export async function ensurePartitions(sql: Sql): Promise<void> {
 }
 
 /** One round of keeping house; safe to run from every replica. */
-export async function enforceRetention(sql: Sql, retention: Retention): Promise<void> {
+export async function enforceRetention(sql: Database, retention: Retention): Promise<void> {
   await ensurePartitions(sql);
   await dropOldNonces(sql);
   await dropBefore(sql, 'run_logs', retention.logDays);

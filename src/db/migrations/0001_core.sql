@@ -292,7 +292,7 @@ create table run_log_states (
 
 -- Makes the partitions of the coming days; the default ones only catch what a stopped clockwork missed.
 create function flotilla_ensure_partitions(at timestamptz) returns void
-  language plpgsql set timezone = 'UTC' as $$
+  language plpgsql set timezone = 'UTC' set lock_timeout = '2s' as $$
 declare
   day date;
   parent text;
@@ -315,7 +315,7 @@ $$;
 
 -- Drops what is older than its retention; rows the default partition caught are deleted.
 create function flotilla_drop_old_partitions(parent text, before timestamptz) returns integer
-  language plpgsql set timezone = 'UTC' as $$
+  language plpgsql set timezone = 'UTC' set lock_timeout = '2s' as $$
 declare
   child text;
   dropped integer := 0;
