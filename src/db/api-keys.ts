@@ -1,6 +1,7 @@
 // API keys: who may sign requests, as what, from where and until when.
 import type { KeyPreset, Permission } from '../protocol/api-key.ts';
 import type { Sql } from './database.ts';
+import { type ListQuery, orderAndPage } from './list-sql.ts';
 import type { Vault } from './vault.ts';
 
 export interface ApiKeyRecord {
@@ -83,11 +84,11 @@ export async function findSigningKey(sql: Sql, vault: Vault, publicKey: string):
 
 export async function listApiKeys(
   sql: Sql,
-  options: { accountId: string; page: number; limit: number },
+  options: ListQuery & { accountId: string },
 ): Promise<{ items: ApiKeyRecord[]; total: number }> {
   const rows = await sql.query<ApiKeyRow>(
-    'select * from api_keys where account_id = $1 order by created_at desc, id desc limit $2 offset $3',
-    [options.accountId, options.limit, (options.page - 1) * options.limit],
+    `select k.* from api_keys k where k.account_id = $1 ${orderAndPage(options, 'k')}`,
+    [options.accountId],
   );
   const [count] = await sql.query<{ total: number }>(
     'select count(*) as total from api_keys where account_id = $1',

@@ -1,22 +1,36 @@
 // Jobs: get, list, stop, and what an idempotency key made.
 import { defaultStopGraceMs, teardownMarginMs } from '../domain/transition.ts';
 import type { Sql } from './database.ts';
+import { groupReads } from './grouped-reads.ts';
 import { type JobRecord, type JobRow, jobColumns, jobTables, toJobRecord } from './job-rows.ts';
 import { countRows, type ListQuery, type ListResult, orderAndPage, whereOf } from './list-sql.ts';
 import type { Vault } from './vault.ts';
 
-const selectJob = {
-  name: 'select_job',
-  text: `select ${jobColumns} from ${jobTables} where j.id = $1 and j.account_id = $2`,
+const selectJobs = {
+  name: 'select_jobs',
+  text: `select ${jobColumns} from ${jobTables} where j.id = any ($1::uuid[])`,
 };
 
-export async function getJob(
-  sql: Sql,
-  vault: Vault,
-  job: { id: string; accountId: string },
-): Promise<JobRecord | null> {
-  const [row] = await sql.query<JobRow>(selectJob, [job.id, job.accountId]);
-  return row === undefined ? null : toJobRecord(row, vault);
+export interface JobReader {
+  /** The job, or null when it is unknown or of another account. */
+  get(job: { id: string; accountId: string }): Promise<JobRecord | null>;
+}
+
+const readGroup = { maxSize: 100, maxUnderWay: 2 };
+
+/** Jobs read by their lower-case id; reads that arrive together share one statement. */
+export function createJobReader(sql: Sql, vault: Vault): JobReader {
+  const rowOf = groupReads<string, JobRow | undefined>(async (ids) => {
+    const rows = await sql.query<JobRow>(selectJobs, [[...new Set(ids)]]);
+    const byId = new Map(rows.map((row) => [row.id, row]));
+    return ids.map((id) => byId.get(id));
+  }, readGroup);
+  return {
+    async get({ id, accountId }) {
+      const row = await rowOf(id);
+      return row === undefined || row.account_id !== accountId ? null : toJobRecord(row, vault);
+    },
+  };
 }
 
 /** Newest first unless the query says otherwise. */

@@ -4,6 +4,7 @@ import type { PendingReason as DecidedReason } from '../domain/pending-reason.ts
 import type { GpuInventory } from '../protocol/agent-messages.ts';
 import type { PendingReason } from '../protocol/job.ts';
 import type { Sql } from './database.ts';
+import { groupReads } from './grouped-reads.ts';
 import type { Leadership } from './leadership.ts';
 
 /** A point in the order of transactions; what a later read from it returns may repeat, but never misses a change. */
@@ -274,10 +275,20 @@ function toWire({ code, message, excluded, nodesConsidered, wouldFit }: DecidedR
   return { code, message, excluded, nodes_considered: nodesConsidered, would_fit: wouldFit };
 }
 
-export async function listPendingReasons(
+/** Why jobs of these shapes wait; looks that arrive together share one statement. */
+export function createReasonReader(
   sql: Sql,
-  shapes: readonly string[],
-): Promise<Map<string, PendingReason>> {
+): (shapes: readonly string[]) => Promise<Map<string, PendingReason>> {
+  return groupReads(
+    async (groups: (readonly string[])[]) => {
+      const reasons = await listPendingReasons(sql, [...new Set(groups.flat())]);
+      return groups.map(() => reasons);
+    },
+    { maxSize: 100, maxUnderWay: 2 },
+  );
+}
+
+async function listPendingReasons(sql: Sql, shapes: readonly string[]): Promise<Map<string, PendingReason>> {
   const rows = await sql.query<{ shape: string; reason: PendingReason }>(
     {
       name: 'list_pending_reasons',

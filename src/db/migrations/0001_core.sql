@@ -216,6 +216,17 @@ create table job_events (
 create index job_events_by_job on job_events (job_id, id);
 create table job_events_default partition of job_events default;
 
+-- One-time tickets for WebSockets, since browsers cannot sign an upgrade; only the hash is kept.
+create table tickets (
+  hash bytea primary key,
+  account_id uuid not null,
+  run_id uuid not null,
+  request jsonb not null,
+  actor jsonb not null,
+  expires_at timestamptz not null
+);
+create index tickets_by_expiry on tickets (expires_at);
+
 -- The public ports of the gateway. A port is open from RUNNING until the run's end or stop, and held until its teardown
 -- is proved; then it rests before another account gets it.
 create table gateway_ports (
