@@ -1,4 +1,7 @@
-// Ctrl-C and SIGTERM: the first one asks for a clean end, the second one ends at once.
+// Ctrl-C and SIGTERM: the first one asks for a clean end, a later one ends at once.
+
+/** One Ctrl-C may arrive twice, from the terminal and from a parent that passes it on. */
+const sameSignalMs = 1_000;
 
 export interface Shutdown {
   /** Aborted at the first signal. */
@@ -11,8 +14,13 @@ export interface Shutdown {
 
 export function onShutdown(tell: (line: string) => void): Shutdown {
   const controller = new AbortController();
+  let firstAtMs: number | undefined;
   const listener = (signal: NodeJS.Signals) => {
-    if (controller.signal.aborted) process.exit(130);
+    if (firstAtMs !== undefined) {
+      if (performance.now() - firstAtMs > sameSignalMs) process.exit(130);
+      return;
+    }
+    firstAtMs = performance.now();
     tell(
       `${signal === 'SIGINT' ? 'Ctrl-C' : signal}: stopping; running containers go on (once more ends at once)`,
     );
