@@ -22,6 +22,8 @@ export interface ExecutorDeps {
   inventory: () => Inventory;
   records: Map<string, RunRecord>;
   targets: Map<string, RunTarget>;
+  /** Takes a run out of the loop. */
+  forget: (record: RunRecord) => void;
   /** Something changed: look again. */
   wake: () => void;
   /** Reads the list of containers again. */
@@ -66,10 +68,7 @@ const changes: Record<Change, (deps: ExecutorDeps, record: RunRecord) => void> =
     record.log.state = 'draining';
     record.shipper?.drain();
   },
-  forget({ records, targets }, { runUuid }) {
-    records.delete(runUuid);
-    targets.delete(runUuid);
-  },
+  forget: ({ forget }, record) => forget(record),
 };
 
 function giveUpRun(deps: ExecutorDeps, record: RunRecord, code: keyof typeof sentences): void {

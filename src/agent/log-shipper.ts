@@ -132,6 +132,7 @@ export class LogShipper {
     this.#read.abort();
     this.#pause.abort();
     this.#cancelFlush?.();
+    for (const stream of logStreams) Object.assign(this.#tracks[stream], { pending: [], buffered: [] });
   }
 
   get isAcknowledged(): boolean {

@@ -33,10 +33,22 @@ export interface LoopOptions {
 const defaultResyncMs = 5_000;
 const eventsRetryMs = 500;
 
+interface Retired {
+  record: RunRecord;
+  isKilled: boolean;
+  atMs: number;
+}
+
+/** Retired runs are remembered this long, and so many of them. */
+const retiredMs = 60 * 60_000;
+const maxRetiredCount = 10_000;
+
 export class AgentLoop {
   readonly #options: LoopOptions;
   readonly #records = new Map<string, RunRecord>();
   readonly #targets = new Map<string, RunTarget>();
+  /** Runs that are over here, by the time they ended: a stale message must not start them again. */
+  readonly #retired = new Map<string, Retired>();
   readonly #outbox: Outbox;
   readonly #executorDeps: ExecutorDeps;
   readonly #stop = new AbortController();
@@ -63,6 +75,7 @@ export class AgentLoop {
       inventory: options.inventory,
       records: this.#records,
       targets: this.#targets,
+      forget: (record) => this.#retire(record),
       wake: () => this.wake(),
       resync: () => this.resync(),
     };
@@ -147,6 +160,7 @@ export class AgentLoop {
     const listed = await this.#options.runtime.listContainers(nodeUuid);
     const own = listed.filter((container) => this.#isOwn(container));
     for (const container of own) this.#observe(container);
+    this.#pruneRetired();
     const listedIds = new Set(own.map(({ containerId }) => containerId));
     for (const record of before) {
       if (record.containerId === null || listedIds.has(record.containerId)) continue;
@@ -202,7 +216,42 @@ export class AgentLoop {
     void this.#options.runtime.removeContainer(container.containerId).catch(() => {});
   }
 
+  #retire(record: RunRecord): void {
+    const { runUuid } = record;
+    record.shipper?.stop();
+    const isKilled = this.#targets.get(runUuid)?.kind === 'kill';
+    this.#records.delete(runUuid);
+    this.#targets.delete(runUuid);
+    this.#retired.delete(runUuid);
+    this.#retired.set(runUuid, { record, isKilled, atMs: this.#options.clock.nowMs() });
+  }
+
+  #pruneRetired(): void {
+    const oldestMs = this.#options.clock.nowMs() - retiredMs;
+    for (const [runUuid, { atMs }] of this.#retired) {
+      if (atMs >= oldestMs && this.#retired.size <= maxRetiredCount) return;
+      this.#retired.delete(runUuid);
+    }
+  }
+
+  /** Whether a retired run is to stay so: only a whole list proves that the server lost its end. */
+  #isOver(run: DesiredRun, isComplete: boolean): boolean {
+    const retired = this.#retired.get(run.run_uuid);
+    if (retired === undefined || this.#records.has(run.run_uuid)) return false;
+    const { record, isKilled } = retired;
+    if (run.attempt < record.attempt) return true;
+    if (run.attempt === record.attempt) {
+      if (isKilled || !isComplete) return true;
+      record.reports.exited = 'none';
+      record.reports.released = 'none';
+      this.#records.set(run.run_uuid, record);
+    }
+    this.#retired.delete(run.run_uuid);
+    return false;
+  }
+
   #want(run: DesiredRun, isComplete: boolean): void {
+    if (this.#isOver(run, isComplete)) return;
     const record = this.#record(run.run_uuid, run.attempt);
     const known = this.#targets.get(run.run_uuid);
     if (run.attempt < record.attempt || (known !== undefined && run.attempt < known.attempt)) return;
@@ -212,11 +261,6 @@ export class AgentLoop {
     if (!this.#aligned.has(run.run_uuid)) {
       this.#aligned.add(run.run_uuid);
       record.shipper?.resend(run.log);
-    }
-    // The server still names what it was told is over: it lost the word, so it hears it again.
-    if (isComplete && record.reports.released === 'acked') {
-      record.reports.exited = 'none';
-      record.reports.released = 'none';
     }
   }
 
@@ -246,7 +290,6 @@ export class AgentLoop {
     this.#targets.set(runUuid, { kind: 'kill', attempt });
     this.#outbox.drop(runUuid);
     record.shipper?.stop();
-    record.goneAtMs ??= record.container === 'absent' ? this.#options.clock.nowMs() : null;
   }
 
   #acknowledge(sequence: number): void {

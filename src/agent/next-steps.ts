@@ -49,7 +49,6 @@ export interface RunCurrent {
   force: Tries;
   removal: Tries;
   orphanSinceMs: number | null;
-  goneAtMs: number | null;
 }
 
 export interface Tries {
@@ -78,8 +77,6 @@ export const orphanKeptMs = 15 * 60_000;
 export const forceRetryMs = 2_000;
 /** A program that hears of its stop after the grace is over gets this long. */
 export const lateGraceMs = 2_000;
-/** A removed run is remembered, so that a stale message cannot start it again. */
-export const tombstoneMs = 60 * 60_000;
 const killsBeforeRemoval = 3;
 
 /** The steps to take now, and when to look again if nothing happens before (null: never). */
@@ -119,6 +116,7 @@ function stepsOfRun(run: RunCurrent, target: RunTarget | undefined, look: Look):
   if (target.attempt < run.attempt) return [];
   if (target.attempt > run.attempt) return stepsOfSuperseded(run, look);
   if (target.kind === 'kill') return stepsOfKilled(run, look);
+  if (run.reports.released === 'acked') return forget(run);
   return [
     ...(run.needsInspect && !run.isInspecting && run.container !== 'absent' ? [step(run, 'inspect')] : []),
     ...dueReports(run, target, look).map(
@@ -141,7 +139,7 @@ export function isEnded(run: RunCurrent): boolean {
 
 function stepsOfUnnamed(run: RunCurrent, look: Look): Step[] {
   if (run.work === 'pull' && run.orphanSinceMs !== null) return abortPull(run);
-  if (run.container === 'absent') return forget(run, look);
+  if (run.container === 'absent') return forget(run);
   if (run.orphanSinceMs === null || !look.isDue(run.orphanSinceMs + orphanKeptMs)) return [];
   return removal(run, look);
 }
@@ -154,16 +152,16 @@ function stepsOfSuperseded(run: RunCurrent, look: Look): Step[] {
 
 function stepsOfKilled(run: RunCurrent, look: Look): Step[] {
   if (run.work === 'pull') return abortPull(run);
-  return run.container === 'absent' ? forget(run, look) : removal(run, look);
+  return run.container === 'absent' ? forget(run) : removal(run, look);
 }
 
 function abortPull(run: RunCurrent): Step[] {
   return run.isPullAborted ? [] : [step(run, 'abort_pull')];
 }
 
-function forget(run: RunCurrent, look: Look): Step[] {
-  if (run.work !== null) return [];
-  return look.isDue((run.goneAtMs ?? Number.NEGATIVE_INFINITY) + tombstoneMs) ? [step(run, 'forget')] : [];
+/** Nothing is left to do or to say; the loop remembers that it was, so that a stale message cannot start it again. */
+function forget(run: RunCurrent): Step[] {
+  return run.work === null ? [step(run, 'forget')] : [];
 }
 
 function dueReports(run: RunCurrent, target: RunTarget, look: Look): ReportKind[] {

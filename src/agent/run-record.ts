@@ -51,7 +51,6 @@ export function newRecord(runUuid: string, attempt: number): RunRecord {
     force: { count: 0, lastAtMs: 0 },
     removal: { count: 0, lastAtMs: 0 },
     orphanSinceMs: null,
-    goneAtMs: null,
     desired: null,
     containerId: null,
     stopSignal: null,
@@ -130,7 +129,6 @@ export function observeGone(record: RunRecord, nowMs: number): void {
   if (record.container === 'absent') return;
   record.container = 'absent';
   record.needsInspect = false;
-  record.goneAtMs = nowMs;
   if (record.teardownSinceMs !== null || isOver(record)) tookStep(record, 'removed', nowMs);
 }
 
@@ -141,7 +139,6 @@ function isOver(record: RunRecord): boolean {
 export function giveUp(record: RunRecord, error: RunError, nowMs: number): void {
   record.error = error;
   record.endedAtMs ??= nowMs;
-  record.goneAtMs ??= record.container === 'absent' ? nowMs : null;
 }
 
 /** A line of the receipt: how long after the teardown began. */

@@ -87,6 +87,11 @@ export class ControlPlane {
     for (const socket of this.#sockets.clients) socket.terminate();
   }
 
+  /** As a peer behind a broken network: connected, but neither hears nor answers. */
+  fallSilent(): void {
+    this.#socket?.pause();
+  }
+
   /** Wants a run and tells the agent at once. */
   want(options: RunOptions = {}): string {
     const desired = aDesiredRun(options);
