@@ -4,8 +4,15 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import type { JobRecord } from '../../db/job-rows.ts';
 import type { SubmitOutcome } from '../../db/job-submit.ts';
-import { countLiveJobs, findJobByIdempotencyKey, getJob, listJobs, stopJob } from '../../db/jobs.ts';
-import { listPendingReasons } from '../../db/placement.ts';
+import {
+  countLiveJobs,
+  createJobReader,
+  findJobByIdempotencyKey,
+  type JobReader,
+  listJobs,
+  stopJob,
+} from '../../db/jobs.ts';
+import { createReasonReader } from '../../db/placement.ts';
 import { jobRunStatuses, jobStatuses, jobTasks, teardownStates } from '../../domain/job.ts';
 import { needOf, shapeKeyOf } from '../../domain/placement-need.ts';
 import { CancelJobBody, CreateJobBody, Job, JobList, type PendingReason } from '../../protocol/job.ts';
@@ -36,7 +43,18 @@ const filters: FilterRules = {
 const cancelCheck = bodyCheck(CancelJobBody);
 const tags = ['Jobs'];
 
-export function jobRoutes(app: FastifyInstance, deps: ApiDeps): void {
+interface JobDeps extends ApiDeps {
+  jobReader: JobReader;
+  reasonsOf: (shapes: readonly string[]) => Promise<Map<string, PendingReason>>;
+}
+
+export function jobRoutes(app: FastifyInstance, apiDeps: ApiDeps): void {
+  const { database, vault } = apiDeps;
+  const deps: JobDeps = {
+    ...apiDeps,
+    jobReader: createJobReader(database, vault),
+    reasonsOf: createReasonReader(database),
+  };
   app.post(
     '/v1/jobs',
     {
@@ -104,7 +122,7 @@ const idempotencyHeader = Type.Object({
   ),
 });
 
-async function createJob(request: FastifyRequest, deps: ApiDeps): Promise<Job> {
+async function createJob(request: FastifyRequest, deps: JobDeps): Promise<Job> {
   const caller = callerOf(request);
   requirePermission(caller, 'jobs:create');
   const wanted = readJobRequest(request.body);
@@ -128,7 +146,7 @@ interface SubmittedJob extends JobRequest {
   sourceRecipeUuid: string | null;
 }
 
-function accepted(job: SubmittedJob, outcome: SubmitOutcome, deps: ApiDeps): Job {
+function accepted(job: SubmittedJob, outcome: SubmitOutcome, deps: JobDeps): Job {
   if (outcome.kind === 'nonce_reused') throw nonceReused();
   if (outcome.kind === 'key_used')
     throw new ApiError(
@@ -152,7 +170,7 @@ function accepted(job: SubmittedJob, outcome: SubmitOutcome, deps: ApiDeps): Job
   return jobView(record, { pendingReason: null, gateway: deps.gateway });
 }
 
-function replayed(first: { job: JobRecord; hash: Buffer }, hash: Buffer, deps: ApiDeps): Promise<Job> {
+function replayed(first: { job: JobRecord; hash: Buffer }, hash: Buffer, deps: JobDeps): Promise<Job> {
   if (first.hash.equals(hash)) return oneJobView(first.job, deps);
   throw new ApiError(
     'idempotency_conflict',
@@ -174,7 +192,7 @@ function idempotencyOf(request: FastifyRequest, caller: Caller): { key: string; 
 }
 
 /** The cap keeps one account from filling the queue; counting stops at the cap. */
-async function checkLiveJobs(caller: Caller, deps: ApiDeps): Promise<void> {
+async function checkLiveJobs(caller: Caller, deps: JobDeps): Promise<void> {
   if (!deps.liveJobs.mayBeFull(caller.accountId)) return;
   const count = await countLiveJobs(deps.database, caller.accountId, deps.maxLiveJobs);
   deps.liveJobs.note(caller.accountId, count);
@@ -188,7 +206,7 @@ async function checkLiveJobs(caller: Caller, deps: ApiDeps): Promise<void> {
   );
 }
 
-async function cancelJob(request: FastifyRequest, deps: ApiDeps): Promise<Job> {
+async function cancelJob(request: FastifyRequest, deps: JobDeps): Promise<Job> {
   const caller = callerOf(request);
   requirePermission(caller, 'jobs:cancel');
   const jobId = uuidOf(request, 'job');
@@ -220,28 +238,27 @@ async function cancelJob(request: FastifyRequest, deps: ApiDeps): Promise<Job> {
   return oneJobView(await awaitTeardown({ jobId, waitMs: body.wait_ms ?? 0, read, hints: deps.hints }), deps);
 }
 
-async function requireJob(id: string, caller: Caller, deps: ApiDeps): Promise<JobRecord> {
-  const job = await getJob(deps.database, deps.vault, { id, accountId: caller.accountId });
+async function requireJob(id: string, caller: Caller, deps: JobDeps): Promise<JobRecord> {
+  const job = await deps.jobReader.get({ id, accountId: caller.accountId });
   if (job === null) throw notFound('job');
   return job;
 }
 
-function queuePosition(job: JobRecord, deps: ApiDeps): number | null {
+function queuePosition(job: JobRecord, deps: JobDeps): number | null {
   return job.status === 'PENDING' ? deps.scheduling.queuePosition(job.id) : null;
 }
 
-async function oneJobView(job: JobRecord, deps: ApiDeps): Promise<Job> {
+async function oneJobView(job: JobRecord, deps: JobDeps): Promise<Job> {
   const [view] = await jobViews([job], deps);
   if (view === undefined) throw new Error('A job has a view.');
   return view;
 }
 
 /** Views of jobs; those that wait get their shape's reason, read once for all. */
-async function jobViews(jobs: readonly JobRecord[], deps: ApiDeps): Promise<Job[]> {
+async function jobViews(jobs: readonly JobRecord[], deps: JobDeps): Promise<Job[]> {
   const waiting = jobs.filter((job) => job.status === 'PENDING');
   const shapes = [...new Set(waiting.flatMap(shapesOf))];
-  const reasons =
-    shapes.length === 0 ? new Map<string, PendingReason>() : await listPendingReasons(deps.database, shapes);
+  const reasons = shapes.length === 0 ? new Map<string, PendingReason>() : await deps.reasonsOf(shapes);
   return jobs.map((job) => {
     const shape = job.status === 'PENDING' ? shapesOf(job).find((key) => reasons.has(key)) : undefined;
     const pendingReason = shape === undefined ? null : (reasons.get(shape) ?? null);
