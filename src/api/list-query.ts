@@ -134,8 +134,10 @@ const datePattern = /^\d{4}-\d\d-\d\d$/;
 const timePattern = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?$/;
 const dayMs = 86_400_000;
 
-function startOf(text: string): number | undefined {
+/** Epoch milliseconds of a date or time of RFC 3339, UTC where it names no zone; undefined for all else. */
+export function startOf(text: string): number | undefined {
   if (!datePattern.test(text) && !timePattern.test(text)) return undefined;
+  if (!isInCalendar(text.slice(0, 10))) return undefined;
   if (!isCalendarDay(text.slice(0, 10))) return undefined;
   const hasZone = datePattern.test(text) || /(Z|[+-]\d\d:?\d\d)$/.test(text);
   const at = Date.parse(hasZone ? text : `${text}Z`);
@@ -146,6 +148,12 @@ function startOf(text: string): number | undefined {
 function isCalendarDay(date: string): boolean {
   const at = Date.parse(date);
   return !Number.isNaN(at) && new Date(at).toISOString().slice(0, 10) === date;
+}
+
+/** JavaScript reads 30 February as 2 March. */
+function isInCalendar(day: string): boolean {
+  const at = Date.parse(day);
+  return !Number.isNaN(at) && new Date(at).toISOString().startsWith(day);
 }
 
 /** A bare date as an upper end means its whole day. */

@@ -17,7 +17,7 @@ import { ApiError, nonceReused, notFound, validationFailed } from '../errors.ts'
 import { isAddressRange } from '../job-request.ts';
 import { nullableTimestamp, timestamp } from '../job-view.ts';
 import { newKeyPair, presetPermissions } from '../key-presets.ts';
-import { parseListQuery } from '../list-query.ts';
+import { parseListQuery, startOf } from '../list-query.ts';
 import { listOf, listQuerySchema, rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
 import { bodyCheck } from '../validate.ts';
 
@@ -67,7 +67,7 @@ async function createKey(request: FastifyRequest, deps: ApiDeps): Promise<Create
   requirePermission(caller, 'keys:write');
   const body = createCheck.parse(request.body);
   const preset = body.preset ?? 'consumer';
-  const expiresAtMs = body.expires_at ? Date.parse(body.expires_at) : null;
+  const expiresAtMs = body.expires_at ? (startOf(body.expires_at) ?? Number.NaN) : null;
   checkKeyBody({ expiresAtMs, preset, allowedIps: body.allowed_ips ?? [] }, deps.now());
   const permissions = body.permissions ?? presetPermissions[preset];
   mayGrant(caller, permissions);
