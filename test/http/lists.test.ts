@@ -140,6 +140,7 @@ const refused: [query: Record<string, string>, path: string, expected: RegExp][]
   [{ 'filter[cpu_count]': '1,2,3' }, 'filter[cpu_count]', /range/],
   [{ 'filter[created_at]': 'yesterday' }, 'filter[created_at]', /date/],
   [{ 'filter[created_at]': '2026-13-01' }, 'filter[created_at]', /date/],
+  [{ 'filter[created_at]': '2026-02-30' }, 'filter[created_at]', /date/],
   [{ 'filter[label]': 'team' }, 'filter[label]', /key=value/],
   [{ 'filter[teardown]': 'done' }, 'filter[teardown]', /verified/],
 ];
