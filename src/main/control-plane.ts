@@ -101,19 +101,20 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       log.warn({ err: error }, 'Keeping house failed; trying again in a minute.'),
     );
   }, retentionMs);
-  const url = await listen(api, options);
+  const stop = async () => {
+    clearInterval(retention);
+    await closeApi(api);
+    await hub.close();
+    await scheduler.stop();
+    await hints.close();
+  };
+  const url = await listen(api, options).catch(async (error: unknown) => {
+    await stop();
+    throw error;
+  });
   scheduler.start();
   log.info({ url, replica: replicaId }, 'The server listens.');
-  return {
-    url,
-    async stop() {
-      clearInterval(retention);
-      await closeApi(api);
-      await hub.close();
-      await scheduler.stop();
-      await hints.close();
-    },
-  };
+  return { url, stop };
 }
 
 /** Plain HTTP beyond this machine shows every job and log on the wire: only when told so. */

@@ -45,7 +45,8 @@ function describeError(error: unknown): unknown {
 }
 
 function openLogFile(file: string): { dest: string; sync: boolean; mode: number } {
-  mkdirSync(dirname(file), { recursive: true });
+  // The data directory, which may be made here, is closed to other users.
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
   if (size > maxLogBytes) renameSync(file, `${file}.1`);
   return { dest: file, sync: true, mode: 0o600 };
