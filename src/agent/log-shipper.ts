@@ -28,7 +28,7 @@ const reopenMs = 300;
 const followEndMs = 1_000;
 
 export interface LogShipperOptions {
-  runtime: Runtime;
+  runtime: Pick<Runtime, 'readLogs'>;
   clock: Clock;
   containerId: string;
   runUuid: string;
@@ -152,9 +152,10 @@ export class LogShipper {
   /** A new connection: the server told what it has, everything after it goes again. */
   resend(from: DesiredRun['log']): void {
     for (const stream of logStreams) {
+      this.#cut(stream);
       const { offset, position } = from[stream];
       const track = this.#tracks[stream];
-      const firstOffset = track.pending[0]?.offset ?? track.readBytes - track.bufferedBytes;
+      const firstOffset = track.pending[0]?.offset ?? track.readBytes;
       if (offset < firstOffset || offset > track.readBytes) {
         this.#reset(stream, { offset, position });
         continue;
@@ -223,7 +224,7 @@ export class LogShipper {
       this.hasGap = true;
     }
     track.counted.hasGap = false;
-    if (track.bufferedBytes + bytes.length > chunkBytes) this.#cut(stream);
+    if (track.bufferedBytes + bytes.length > chunkBytes) this.#flush();
     track.position = advance(track.position, timestamp);
     track.readBytes += bytes.length;
     track.buffered.push(bytes);
@@ -235,6 +236,7 @@ export class LogShipper {
     this.#cancelFlush?.();
     this.#cancelFlush = null;
     for (const stream of logStreams) this.#cut(stream);
+    this.#sendPending();
   }
 
   #cut(stream: LogStream): void {
@@ -249,7 +251,6 @@ export class LogShipper {
     });
     track.buffered = [];
     track.bufferedBytes = 0;
-    this.#sendPending();
   }
 
   #sendPending(): void {

@@ -135,7 +135,8 @@ test('a server that falls silent is left for a new connection, and an end that i
 test('a log that nobody acknowledges stops being read and goes on after', () =>
   withNode(async ({ plane }) => {
     plane.isLogAcked = false;
-    const run = plane.want(shell('seq 1 200000'));
+    const line = 'x'.repeat(500);
+    const run = plane.want(shell(`yes ${line} | head -n 3000 | cat -n`));
     await plane.event(run, 'exited');
     await plane.until(() => plane.run(run).logs.stdout.length > 900_000, { what: () => 'a full window' });
     await delay(500);
@@ -144,7 +145,8 @@ test('a log that nobody acknowledges stops being read and goes on after', () =>
     plane.isLogAcked = true;
     plane.dropConnections();
     await plane.event(run, 'released');
-    assert.ok(plane.logOf(run) === Array.from({ length: 200_000 }, (_, n) => `${n + 1}\n`).join(''), 'whole');
+    const lines = Array.from({ length: 3000 }, (_, n) => `${String(n + 1).padStart(6)}\t${line}\n`);
+    assert.ok(plane.logOf(run) === lines.join(''), 'whole');
   }));
 
 test('a container that someone else removes is told as gone', () =>
