@@ -1,9 +1,13 @@
 // Checks a body against its schema and names every wrong field: path, what was expected, what came.
 import type { Static, TSchema } from 'typebox';
 import { Compile } from 'typebox/compile';
+import { Settings } from 'typebox/system';
 import type { FieldIssue } from '../protocol/error.ts';
 import { validationFailed } from './errors.ts';
 import { nearestWord } from './nearest-word.ts';
+
+/** The library stops at 8, and every wrong field is to be told; a body of nothing but faults is still cut short. */
+Settings.Set({ maxErrors: 200 });
 
 export interface BodyCheck<T extends TSchema> {
   /** The body as the schema's type, or a validation error with every wrong field. An absent body is `{}`. */
