@@ -41,6 +41,7 @@ for (const route of authorisedRoutes) {
       [route.startsWith('POST') ? '201' : '200', 'default'],
     );
     for (const [status, { content }] of answers) {
+      if (content && 'application/x-tar' in content) continue;
       const schema = content?.['application/json']?.schema;
       assert.ok(schema && 'properties' in schema, `the ${status} answer has fields`);
     }

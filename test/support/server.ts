@@ -26,7 +26,7 @@ export interface TestServer {
   postgres: TestPostgres;
   /** A client with every permission. */
   admin: Client;
-  adminKey: KeyPair;
+  adminKey: KeyPair & { id: string };
   /** Lines of the program's own log of level warn and above. */
   logLines: string[];
   /** Where the test holds the scheduler's leadership itself (`hasScheduler: false`). */
