@@ -25,11 +25,15 @@ export interface SignedParts {
   address: string;
   body: Buffer;
   parsedBody: unknown;
+  /** Hash of a body that is not in memory; `body` is empty then. */
+  bodySha256?: string;
 }
 
 export interface Authenticator {
   /** The caller, or an ApiError; failures count against the address. */
   authenticate(parts: SignedParts): Promise<Caller>;
+  /** Throws unless the headers are well-formed and name a key we have: before a large body is taken in. */
+  checkKnown(headers: SignedParts['headers']): Promise<void>;
 }
 
 const clockWindowMs = 5 * 60_000;
@@ -40,6 +44,10 @@ export function createAuthenticator(deps: {
   now: () => number;
 }): Authenticator {
   return {
+    async checkKnown(headers) {
+      const key = await deps.keys.find(readHeaders(headers).publicKey);
+      if (key === null) throw new ApiError('key_unknown', 'There is no API key with this X-API-Key.');
+    },
     async authenticate(parts) {
       const waitSeconds = deps.throttle.waitSeconds(parts.address);
       if (waitSeconds > 0) {
@@ -110,6 +118,7 @@ function checkSignature(parts: SignedParts, headers: SignatureHeaders, key: Sign
     rawQuery: at < 0 ? '' : parts.url.slice(at + 1),
     body: parts.body,
     parsedBody: parts.parsedBody,
+    ...(parts.bodySha256 === undefined ? {} : { bodySha256: parts.bodySha256 }),
   });
   if (verdict.ok) return;
   throw new ApiError(

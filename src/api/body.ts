@@ -1,21 +1,37 @@
 // Reads a request body: raw bytes for the signature, and JSON with what no JSON parser refuses: depth, NUL, half surrogates.
+import type { FastifyRequest } from 'fastify';
 import { jsonDepthExceeds } from '../domain/canonical-json.ts';
 import { maxBodyDepth } from '../domain/canonical-request.ts';
 import { ApiError, unsupportedMediaType, validationFailed } from './errors.ts';
+import type { SpooledBody } from './spool.ts';
 
 export interface RawBody {
   bytes: Buffer;
   /** undefined when the body is empty or not JSON; `problem` then says which. */
   value: unknown;
   problem: ApiError | null;
+  /** A body that went to disk instead; `bytes` is empty then. */
+  spooled: SpooledBody | null;
+}
+
+export const noBody: RawBody = { bytes: Buffer.alloc(0), value: undefined, problem: null, spooled: null };
+
+/** The body as the server's parser left it on the request. */
+export function rawBodyOf(request: FastifyRequest): RawBody {
+  const { rawBody } = request as FastifyRequest & { rawBody?: RawBody };
+  return rawBody ?? noBody;
+}
+
+export function spooledBody(spooled: SpooledBody): RawBody {
+  return { ...noBody, spooled };
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 /** Never throws: the signature is judged first, on the bytes. */
 export function readBody(bytes: Buffer, contentType: string | undefined): RawBody {
-  if (bytes.length === 0) return { bytes, value: undefined, problem: null };
-  const fail = (problem: ApiError): RawBody => ({ bytes, value: undefined, problem });
+  if (bytes.length === 0) return { ...noBody, bytes };
+  const fail = (problem: ApiError): RawBody => ({ ...noBody, bytes, problem });
   if (!/^application\/([\w.-]+\+)?json\s*(;|$)/i.test(contentType ?? '')) return fail(unsupportedMediaType());
   if (jsonDepthExceeds(bytes, maxBodyDepth)) {
     return fail(validationFailed([{ path: 'body', expected: `JSON nested at most ${maxBodyDepth} deep` }]));
@@ -23,8 +39,9 @@ export function readBody(bytes: Buffer, contentType: string | undefined): RawBod
   try {
     const value: unknown = JSON.parse(utf8.decode(bytes));
     const path = unstorableText(value, '');
-    if (path === null) return { bytes, value, problem: null };
+    if (path === null) return { ...noBody, bytes, value };
     return {
+      ...noBody,
       bytes,
       value,
       problem: validationFailed([{ path: path || 'body', expected: 'text without NUL and half surrogates' }]),

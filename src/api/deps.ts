@@ -5,6 +5,7 @@ import type { JobSubmitter } from '../db/job-submit.ts';
 import type { Vault } from '../db/vault.ts';
 import type { LiveJobs } from './live-jobs.ts';
 import type { GatewayAddress } from './node-urls.ts';
+import type { RunStreams } from './run-streams.ts';
 
 export interface ApiDeps {
   version: string;
@@ -14,6 +15,7 @@ export interface ApiDeps {
   hints: Hints;
   scheduling: SchedulingView;
   gateway: GatewayAddress;
+  streams: RunStreams;
   /** Epoch milliseconds. */
   now: () => number;
   /** A fresh UUIDv7. */

@@ -96,8 +96,8 @@ export function toApiError(error: unknown): ApiError {
   );
 }
 
-export function unsupportedMediaType(): ApiError {
-  return new ApiError('unsupported_media_type', 'Send JSON: Content-Type application/json.');
+export function unsupportedMediaType(message = 'Send JSON: Content-Type application/json.'): ApiError {
+  return new ApiError('unsupported_media_type', message);
 }
 
 /** Larger bodies are refused before they are read whole. */

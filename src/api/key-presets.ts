@@ -6,13 +6,14 @@ export const presetPermissions: Record<KeyPreset, readonly Permission[]> = {
     'jobs:create',
     'jobs:read',
     'jobs:cancel',
+    'jobs:exec',
     'jobs:prioritize',
     'nodes:read',
     'nodes:write',
     'keys:read',
     'keys:write',
   ],
-  consumer: ['jobs:create', 'jobs:read', 'jobs:cancel', 'nodes:read'],
+  consumer: ['jobs:create', 'jobs:read', 'jobs:cancel', 'jobs:exec', 'nodes:read'],
   node: [],
 };
 

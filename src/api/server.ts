@@ -13,7 +13,7 @@ import fastify, {
 } from 'fastify';
 import type { Logger } from 'pino';
 import { type Authenticator, claimReadNonce, createAuthenticator } from './auth.ts';
-import { type RawBody, readBody } from './body.ts';
+import { noBody, type RawBody, rawBodyOf, readBody, spooledBody } from './body.ts';
 import type { ApiDeps } from './deps.ts';
 import { ApiError, maxBodyBytes, toApiError, toErrorBody } from './errors.ts';
 import { createFailureThrottle } from './failure-throttle.ts';
@@ -21,9 +21,12 @@ import { createKeyCache } from './key-cache.ts';
 import { createReadNonces } from './read-nonces.ts';
 import { apiKeyRoutes } from './routes/api-keys.ts';
 import { documentRoutes, openApiDocument, withErrorResponse } from './routes/documents.ts';
+import { execRoutes } from './routes/exec.ts';
+import { fileRoutes } from './routes/files.ts';
 import { jobRunRoutes } from './routes/job-runs.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { nodeRoutes } from './routes/nodes.ts';
+import { spool } from './spool.ts';
 
 export interface ApiServerOptions {
   log: Logger;
@@ -49,7 +52,7 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
     throttle: createFailureThrottle(deps.now),
     now: deps.now,
   });
-  acceptBodies(app);
+  acceptBodies(app, authenticator);
   // Bodies are checked by the routes, which name every wrong field; responses are checked in the tests.
   app.setValidatorCompiler(() => () => true);
   app.setSerializerCompiler(() => JSON.stringify);
@@ -71,6 +74,8 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
     signRoutes(signed, authenticator, deps);
     jobRoutes(signed, deps);
     jobRunRoutes(signed, deps);
+    execRoutes(signed, deps);
+    fileRoutes(signed, deps);
     nodeRoutes(signed, deps);
     apiKeyRoutes(signed, deps);
   });
@@ -100,7 +105,8 @@ function newFastify(deps: ApiDeps, { log, tls, trustedProxies }: ApiServerOption
 function signRoutes(signed: FastifyInstance, authenticator: Authenticator, deps: ApiDeps): void {
   const readNonces = createReadNonces(deps.now);
   signed.addHook('preHandler', async (request) => {
-    const raw = rawBodyOf(request);
+    const raw = (request.body as RawBody | undefined) ?? noBody;
+    Object.assign(request, { rawBody: raw, body: undefined });
     const caller = await authenticator.authenticate({
       method: request.method,
       url: request.raw.url ?? request.url,
@@ -108,6 +114,7 @@ function signRoutes(signed: FastifyInstance, authenticator: Authenticator, deps:
       address: request.ip,
       body: raw.bytes,
       parsedBody: raw.value,
+      ...(raw.spooled === null ? {} : { bodySha256: raw.spooled.sha256 }),
     });
     if (request.method === 'GET' || request.method === 'HEAD') claimReadNonce(caller, readNonces);
     if (raw.problem !== null) throw raw.problem;
@@ -115,18 +122,20 @@ function signRoutes(signed: FastifyInstance, authenticator: Authenticator, deps:
   });
 }
 
-const noBody: RawBody = { bytes: Buffer.alloc(0), value: undefined, problem: null };
-
-function rawBodyOf(request: FastifyRequest): RawBody {
-  return (request.body as RawBody | undefined) ?? noBody;
-}
-
-/** Any content type is read as bytes first: whether it may be so is said after the signature. */
-function acceptBodies(app: FastifyInstance): void {
+/** Any content type is read as bytes first: whether it may be so is said after the signature. Tar goes to disk. */
+function acceptBodies(app: FastifyInstance, authenticator: Authenticator): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (request, body, done) => {
     done(null, readBody(body as Buffer, request.headers['content-type']));
   });
+  app.addContentTypeParser(
+    'application/x-tar',
+    async (request: FastifyRequest, payload: NodeJS.ReadableStream) => {
+      await authenticator.checkKnown(request.headers);
+      return spooledBody(await spool(payload));
+    },
+  );
+  app.addHook('onResponse', async (request) => rawBodyOf(request).spooled?.remove());
 }
 
 function sendError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): void {

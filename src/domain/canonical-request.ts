@@ -15,6 +15,8 @@ export type CanonicalRequest = {
   rawQuery: string;
   body: Uint8Array;
   parsedBody: unknown;
+  /** Hash of a body too large to be at hand; it is used in place of `body`. */
+  bodySha256?: string;
 };
 
 /** Hash functions are passed in, so that this folder needs no crypto. Text is hashed as UTF-8, answers are lower-case hex. */
@@ -41,7 +43,9 @@ export function* canonicalCandidates(
 export function preferredCanonical(request: CanonicalRequest, hashes: Hashes): string {
   const canonical = canonicalBody(request);
   const bodyHash =
-    canonical === undefined ? rawHash(request.body, hashes) : hashes.sha256Hex(escapeNonAscii(canonical));
+    canonical === undefined
+      ? (request.bodySha256 ?? rawHash(request.body, hashes))
+      : hashes.sha256Hex(escapeNonAscii(canonical));
   return canonicalString(request, { query: canonicalQuery(request.rawQuery), bodyHash });
 }
 
@@ -51,6 +55,10 @@ function canonicalString(request: CanonicalRequest, part: { query: string; bodyH
 }
 
 function* bodyHashes(request: CanonicalRequest, hashes: Hashes): Generator<string, void, undefined> {
+  if (request.bodySha256 !== undefined) {
+    yield request.bodySha256;
+    return;
+  }
   const raw = rawHash(request.body, hashes);
   yield raw;
   const canonical = canonicalBody(request);

@@ -77,6 +77,9 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       queuePosition: (jobId) => scheduler.queuePosition(jobId),
     },
     gateway: { hostname: '127.0.0.1', hasTls: false },
+    streams: {
+      open: () => Promise.reject(new ApiError('unavailable', 'Data connections are not wired yet.')),
+    },
     now: Date.now,
     maxLiveJobs: defaultMaxLiveJobs,
     liveJobs: createLiveJobs(defaultMaxLiveJobs),

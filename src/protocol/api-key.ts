@@ -10,6 +10,7 @@ export const permissions = [
   'jobs:create',
   'jobs:read',
   'jobs:cancel',
+  'jobs:exec',
   'jobs:prioritize',
   'nodes:read',
   'nodes:write',

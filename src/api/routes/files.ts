@@ -1,0 +1,109 @@
+// Files of a run's container as a tar stream: read a path, or unpack into one.
+import { createReadStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import Type, { type Static } from 'typebox';
+import { recordJobEvent } from '../../db/job-events.ts';
+import { claimNonce } from '../../db/nonces.ts';
+import { Uuid } from '../../protocol/schema.ts';
+import { type Caller, callerOf, requirePermission } from '../auth.ts';
+import { rawBodyOf } from '../body.ts';
+import type { ApiDeps } from '../deps.ts';
+import { ApiError, nonceReused, unsupportedMediaType, validationFailed } from '../errors.ts';
+import { rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
+import { requireRunning } from './exec.ts';
+
+const tags = ['Job runs'];
+const query = Type.Object({ path: Type.String({ description: 'absolute path in the container' }) });
+const maxPathLength = 4096;
+const tar = { content: { 'application/x-tar': { schema: { type: 'string', format: 'binary' } } } };
+const FilesWritten = Type.Object({
+  object: Type.Literal('job_run_files'),
+  job_run_uuid: Uuid,
+  path: Type.String(),
+});
+
+export function fileRoutes(app: FastifyInstance, deps: ApiDeps): void {
+  app.get(
+    '/v1/job-runs/:uuid/files',
+    {
+      schema: {
+        tags,
+        summary: 'Read a file or folder of the container as a tar stream',
+        params: uuidParams,
+        querystring: query,
+        response: { 200: { description: 'a tar stream', ...tar } },
+      },
+    },
+    (request, reply) => readFiles(request, reply, deps),
+  );
+  app.put(
+    '/v1/job-runs/:uuid/files',
+    {
+      schema: {
+        tags,
+        summary: 'Unpack a tar stream (Content-Type application/x-tar) into a folder of the container',
+        params: uuidParams,
+        querystring: query,
+        body: tar,
+        response: { 200: FilesWritten },
+      },
+    },
+    (request) => writeFiles(request, deps),
+  );
+}
+
+async function readFiles(request: FastifyRequest, reply: FastifyReply, deps: ApiDeps): Promise<FastifyReply> {
+  const { caller, run, path } = await prepare(request, deps);
+  const stream = await deps.streams.open(run, { kind: 'files', request: { operation: 'read', path } });
+  const actor = actorOf(caller);
+  await recordJobEvent(deps.database, { ...run, kind: 'files_read', actor, detail: { path } });
+  return reply.type('application/x-tar').send(stream);
+}
+
+async function writeFiles(request: FastifyRequest, deps: ApiDeps): Promise<Static<typeof FilesWritten>> {
+  const { caller, run, path } = await prepare(request, deps);
+  const { spooled } = rawBodyOf(request);
+  if (spooled === null) throw unsupportedMediaType('Send a tar stream: Content-Type application/x-tar.');
+  const actor = actorOf(caller);
+  await deps.database.transaction(async (sql) => {
+    if (!(await claimNonce(sql, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
+    await recordJobEvent(sql, { ...run, kind: 'files_written', actor, detail: { path } });
+  });
+  const stream = await deps.streams.open(run, { kind: 'files', request: { operation: 'write', path } });
+  const answer = collect(stream);
+  await pipeline(createReadStream(spooled.path), stream, { end: true });
+  const refusal = await answer;
+  if (refusal !== '') throw new ApiError('conflict', refusal.slice(0, 300));
+  return { object: 'job_run_files', job_run_uuid: run.runId, path };
+}
+
+/** The agent answers nothing when the files are there, else a sentence. */
+async function collect(stream: AsyncIterable<Buffer>): Promise<string> {
+  const parts: Buffer[] = [];
+  for await (const part of stream) parts.push(part);
+  return Buffer.concat(parts).toString('utf8');
+}
+
+async function prepare(request: FastifyRequest, deps: ApiDeps) {
+  const caller = callerOf(request);
+  requirePermission(caller, 'jobs:exec');
+  const run = await requireRunning(uuidOf(request, 'job run'), caller, deps);
+  const path = pathOf(rawQueryOf(request));
+  return { caller, path, run: { nodeId: run.nodeId, runId: run.id, jobId: run.jobId } };
+}
+
+function pathOf(rawQuery: string): string {
+  const fields = [...new URLSearchParams(rawQuery)];
+  const [field, ...others] = fields;
+  const path = field?.[0] === 'path' ? field[1] : '';
+  if (others.length === 0 && path.startsWith('/') && path.length <= maxPathLength && !path.includes('\0'))
+    return path;
+  throw validationFailed([
+    { path: 'path', expected: 'one absolute path in the container, such as ?path=/tmp/results' },
+  ]);
+}
+
+function actorOf(caller: Caller): Record<string, unknown> {
+  return { kind: 'key', key_uuid: caller.key.id, address: caller.address };
+}
