@@ -40,6 +40,10 @@ const leadershipMs = 5_000;
 const renewMs = 1_500;
 /** How often a leader looks without being told; hints make it look at once. */
 const tickMs = 250;
+/** Passes begin at least this far apart: under load one pass then serves many submits instead of a few. */
+const passGapMs = 8;
+/** Deadlines are looked at this often, woken or not. */
+const deadlineMs = 200;
 const reviewMs = 1_000;
 const batchSize = 500;
 const dueBatch = 500;
@@ -62,6 +66,7 @@ export class Scheduler {
   #term: Term | null = null;
   #renewedAtMs = Number.NEGATIVE_INFINITY;
   #reviewedAtMs = Number.NEGATIVE_INFINITY;
+  #enforcedAtMs = Number.NEGATIVE_INFINITY;
   #wake: (() => void) | undefined;
   #isWoken = false;
   #isStopped = false;
@@ -102,6 +107,7 @@ export class Scheduler {
 
   async #run(): Promise<void> {
     while (!this.#isStopped) {
+      const startedAtMs = this.#options.monotonicNow();
       try {
         await this.#lead();
         if (this.#term !== null) await this.#pass(this.#term);
@@ -112,6 +118,9 @@ export class Scheduler {
         await new Promise((resolve) => setTimeout(resolve, tickMs));
       }
       await this.#rest();
+      const leftMs = startedAtMs + passGapMs - this.#options.monotonicNow();
+      if (leftMs > 0) await new Promise((resolve) => setTimeout(resolve, leftMs));
+      this.#isWoken = false;
     }
   }
 
@@ -152,7 +161,10 @@ export class Scheduler {
       if (decided.placements.length > 0) await this.#write(term, decided);
     } while (decided.placements.length === batchSize);
     this.passes.complete(startedAtMs);
-    await this.#enforceDeadlines(term, nowMs);
+    if (startedAtMs - this.#enforcedAtMs >= deadlineMs) {
+      this.#enforcedAtMs = startedAtMs;
+      await this.#enforceDeadlines(term, nowMs);
+    }
     if (!isReviewDue) return;
     this.#reviewedAtMs = startedAtMs;
     await this.#tellReasons(term);
@@ -243,6 +255,5 @@ export class Scheduler {
       });
       this.#wake = undefined;
     }
-    this.#isWoken = false;
   }
 }
