@@ -16,6 +16,8 @@ export interface Place {
   start(args: readonly string[], env?: Record<string, string>): Command;
   /** `flotilla up` without a hello job, ready to take jobs; the same port at every start. */
   up(args?: readonly string[], env?: Record<string, string>): Promise<Command>;
+  /** `flotilla server`, listening; the same port at every start. */
+  server(): Promise<Command>;
   /** With the key and the address of admin-key.json. */
   client(ca?: string): Client;
   adminKey(): { public_key: string; secret_key: string; url: string };
@@ -51,6 +53,12 @@ export function createPlace(): Place {
       port = Number(new URL(adminKey().url).port);
       return command;
     },
+    async server() {
+      const command = start(['server', '--port', String(port), '--data-dir', dataDirectory]);
+      await command.until(/The admin key of this machine/);
+      port = Number(new URL(adminKey().url).port);
+      return command;
+    },
     client(ca) {
       const { url, public_key: publicKey, secret_key: secretKey } = adminKey();
       const client = createClient({ url, publicKey, secretKey, ...(ca === undefined ? {} : { ca }) });
@@ -63,7 +71,7 @@ export function createPlace(): Place {
       for (const command of commands) if (!command.hasEnded()) command.signal('SIGTERM');
       for (const command of commands) await endWithin(command, 10_000);
       endPostgres(postmasterPid(dataDirectory));
-      await removeContainers(dataDirectory);
+      await removeContainers(folder);
       rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
     },
   };
@@ -90,12 +98,15 @@ function endPostgres(pid: number | null): void {
   }
 }
 
-async function removeContainers(dataDirectory: string): Promise<void> {
-  const file = join(dataDirectory, 'node-key.json');
-  if (needsDocker.skip || !existsSync(file)) return;
-  const { node_uuid: nodeUuid } = JSON.parse(readFileSync(file, 'utf8'));
-  const left = await containersWith(`flotilla.node=${nodeUuid}`);
-  if (left.length > 0) await docker('rm', '-f', ...left.map(({ id }) => id));
+/** Those of every node whose key lies in the place. */
+async function removeContainers(folder: string): Promise<void> {
+  if (needsDocker.skip) return;
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  for (const name of names.filter((it) => it.endsWith('node-key.json'))) {
+    const { node_uuid: nodeUuid } = JSON.parse(readFileSync(join(folder, name), 'utf8'));
+    const left = await containersWith(`flotilla.node=${nodeUuid}`);
+    if (left.length > 0) await docker('rm', '-f', ...left.map(({ id }) => id));
+  }
 }
 
 type Container = CreateJobBody['parameters']['parameters'];
