@@ -10,8 +10,9 @@ const allowed: Record<string, readonly string[]> = {
   scheduler: ['domain', 'db'],
   api: ['domain', 'protocol', 'db'],
   hub: ['domain', 'protocol', 'db'],
-  gateway: ['domain', 'protocol', 'db'],
-  agent: ['domain', 'protocol'],
+  ingress: ['domain', 'protocol'],
+  gateway: ['domain', 'protocol', 'db', 'ingress'],
+  agent: ['domain', 'protocol', 'ingress'],
   sdk: ['protocol', 'domain'],
   cli: ['sdk', 'protocol'],
   embedded: [],
@@ -25,6 +26,7 @@ const packageFolders: Record<string, readonly string[]> = {
   fastify: ['api'],
   '@fastify/swagger': ['api'],
   pg: ['db', 'embedded'],
+  ssh2: ['agent'],
   ws: ['hub', 'agent'],
 };
 

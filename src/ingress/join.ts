@@ -1,0 +1,54 @@
+// Joins two byte streams into one connection: both directions, half-close, back-pressure, and an end that is not mistaken for another.
+import { constants, type Http2Stream } from 'node:http2';
+import { Socket } from 'node:net';
+
+export type End = Socket | Http2Stream;
+
+/** Pipes both ways until both have ended. A broken end breaks the other one, never looks like its orderly end. */
+export function join(a: End, b: End): void {
+  a.pipe(b);
+  b.pipe(a);
+  passEnding(a, b);
+  passEnding(b, a);
+}
+
+/** The other side must see a reset, not the end of what was sent. */
+export function abort(end: End): void {
+  if (end.destroyed) return;
+  if (!(end instanceof Socket)) end.close(constants.NGHTTP2_CANCEL);
+  else if (isPlain(end)) end.resetAndDestroy();
+  else end.destroy();
+}
+
+function passEnding(from: End, to: End): void {
+  // What follows from an error comes with `close`.
+  from.on('error', () => {});
+  from.once('close', () => {
+    if (to.destroyed) return;
+    // It said all it had to say: that still has to arrive, and nobody hears the other direction any more.
+    if (hasSaidAll(from)) finish(to);
+    else abort(to);
+  });
+}
+
+function hasSaidAll(end: End): boolean {
+  const isReset = !(end instanceof Socket) && (end.rstCode ?? 0) !== constants.NGHTTP2_NO_ERROR;
+  return end.readableEnded && !isReset;
+}
+
+/** Ends after everything written has gone out; what still comes in is dropped. */
+function finish(end: End): void {
+  end.resume();
+  if (end instanceof Socket) {
+    end.destroySoon();
+    return;
+  }
+  const close = () => end.close(constants.NGHTTP2_NO_ERROR);
+  if (end.writableFinished) close();
+  else end.once('finish', close);
+}
+
+/** TLS has no reset of its own. */
+function isPlain(socket: Socket): boolean {
+  return !('encrypted' in socket);
+}
