@@ -39,11 +39,13 @@ export class DockerClient {
   /** `socketPath` null: DOCKER_HOST, else the usual socket. */
   constructor(socketPath: string | null) {
     const agent = unprinted(new Agent({ keepAlive: true }));
-    const isLocal = socketPath !== null || !/^(tcp|https?|ssh):/.test(process.env.DOCKER_HOST ?? '');
-    this.#docker = new Docker({
-      ...(socketPath === null ? {} : { socketPath }),
-      ...(isLocal ? { agent } : {}),
-    });
+    const isRemote = socketPath === null && /^(tcp|https?|ssh):/.test(process.env.DOCKER_HOST ?? '');
+    // A socket that was asked for goes before DOCKER_HOST, which the modem would prefer.
+    const place =
+      socketPath === null
+        ? {}
+        : { socketPath: socketPath.replace(/^unix:\/\//, ''), host: undefined, protocol: 'http' as const };
+    this.#docker = new Docker({ ...place, ...(isRemote ? {} : { agent }) });
   }
 
   /** The JSON of the answer; null for one without a body. */

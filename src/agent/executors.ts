@@ -274,8 +274,9 @@ async function inspect({ runtime, clock }: ExecutorDeps, record: RunRecord): Pro
   const state = await runtime.inspectContainer(record.containerId);
   if (state === null) return observeGone(record, clock.nowMs());
   const lastLogLines = state.state === 'exited' && !record.hasExit ? await readLastLines(runtime, state) : '';
-  observeState(record, { state, lastLogLines, clock });
+  // Before the start is told: its report carries image and ports.
   record.image ??= await runtime.inspectImage(state.imageId).catch(() => null);
+  observeState(record, { state, lastLogLines, clock });
 }
 
 /** The exit is told without them rather than late. */
