@@ -121,7 +121,9 @@ const readers: {
     const pairs = values.map(
       (value) => [value.slice(0, value.indexOf('=')), value.slice(value.indexOf('=') + 1)] as const,
     );
-    if (!values.every((value) => value.indexOf('=') > 0)) return 'labels as key=value, separated by commas';
+    // No stored label holds a NUL, and PostgreSQL takes none in JSON.
+    if (!values.every((value) => value.indexOf('=') > 0 && !value.includes('\0')))
+      return 'labels as key=value, separated by commas';
     return { kind: 'labels', column, labels: Object.fromEntries(pairs) };
   },
 };

@@ -30,6 +30,8 @@ const tags = ['Job runs'];
 /** One answer's share of a log; the rest follows from next_offset. */
 const defaultSliceBytes = 1024 * 1024;
 const maxSliceBytes = 4 * 1024 * 1024;
+/** The longest character of UTF-8: a smaller slice might hold none, and its reader would never get on. */
+const minSliceBytes = 4;
 /** The log inside GET of one run; longer ones are read in slices. */
 const detailTailBytes = 4 * 1024 * 1024;
 
@@ -114,7 +116,7 @@ async function getRun(request: FastifyRequest, deps: ApiDeps): Promise<JobRunDet
 async function getLogs(request: FastifyRequest, deps: ApiDeps): Promise<JobRunLogs> {
   const { offset, limit } = logRange(rawQueryOf(request));
   const run = await requireRun(request, deps);
-  const slice = await readLog(deps.database, { runId: run.id, offset, limit });
+  const slice = await readLog(deps.database, { runId: run.id, offset, limit: Math.max(limit, minSliceBytes) });
   const isComplete = run.releasedAtMs !== null;
   const reachesEnd = slice.offset + slice.bytes.length >= slice.totalBytes;
   // A character may continue in bytes that are still to come; at the very end it is shown as it is.
