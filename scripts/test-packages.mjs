@@ -1,8 +1,9 @@
-// Debian packages that the tests need beyond what `npm start` installs.
+// Debian packages that the tests need beyond what `npm start` installs, and those that their container images are made of.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { downloadImagePackages } from './image-packages.mjs';
 import { fail } from './runtime.mjs';
 
 const aptLimitMs = 10 * 60_000;
@@ -15,6 +16,8 @@ const needs = [
   },
   { packages: ['iproute2'], isMet: () => hasProgram('ip'), forDocker: true },
   { packages: ['busybox-static'], isMet: () => isInstalled('busybox-static'), forDocker: true },
+  { packages: ['openssh-client'], isMet: () => hasProgram('ssh'), forDocker: true },
+  { packages: ['curl'], isMet: () => hasProgram('curl'), forDocker: true },
   { packages: ['postgresql'], isMet: hasPostgres, forDocker: false },
 ];
 
@@ -24,6 +27,7 @@ export function installTestPackages({ withDocker }) {
   install(wanted.flatMap((need) => need.packages));
   // Debian 13 and later pack the docker command apart.
   if (withDocker && !hasProgram('docker')) install(['docker-cli']);
+  if (withDocker) downloadImagePackages();
 }
 
 function install(packages) {
