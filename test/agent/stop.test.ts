@@ -104,11 +104,11 @@ test('twenty stops at once all end, and a second stop changes nothing', () =>
   withNode(async ({ plane }) => {
     const runs = Array.from({ length: 20 }, () => plane.want(honours));
     for (const run of runs) await ready(plane, run);
-    for (const run of runs) plane.wantStop(run, 10_000);
-    for (const run of runs) plane.wantStop(run, 10_000);
+    for (const run of runs) plane.wantStop(run, 60_000);
+    for (const run of runs) plane.wantStop(run, 60_000);
     for (const run of runs) {
-      assert.equal((await plane.event(run, 'exited')).exit_code, 7);
-      assert.equal((await plane.event(run, 'released')).is_log_complete, true);
+      assert.equal((await plane.event(run, 'exited', 60_000)).exit_code, 7);
+      assert.equal((await plane.event(run, 'released', 60_000)).is_log_complete, true);
     }
     assert.equal(new Set(runs.flatMap((run) => plane.kindsOf(run).join())).size, 1);
   }));
