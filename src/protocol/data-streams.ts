@@ -10,6 +10,15 @@ export const kindHeader = 'flotilla-kind';
 export const refusalCodeHeader = 'flotilla-code';
 export const refusalMessageHeader = 'flotilla-message';
 
+/** What an exec or files stream is to do: JSON in encodeURIComponent. */
+export const requestHeader = 'flotilla-request';
+
+/** Reading a path answers its tar; writing takes a tar until its end, and answers nothing or a sentence. */
+export interface FilesRequest {
+  operation: 'read' | 'write';
+  path: string;
+}
+
 /** Bytes of one stream that its receiver holds unread at most: bounds what a stalled reader costs. */
 export const streamWindowBytes = 256 * 1024;
 /** All streams together must not wait for one round trip per 64 KiB; receivers give this window back at once. */
