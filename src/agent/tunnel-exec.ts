@@ -42,7 +42,10 @@ export function refusalOf(error: unknown): { status: number; code: string; messa
 }
 
 function serve(stream: ServerHttp2Stream, exec: RunningExec): void {
-  if (stream.destroyed) return hangUp(exec);
+  if (stream.destroyed) {
+    hangUp(exec);
+    return;
+  }
   stream.respond({ ':status': 200 });
   readFrames(stream, exec);
   const sent = [send(stream, exec.stdout, channels.stdout)];
