@@ -7,7 +7,9 @@ import { DockerRuntime } from './docker.ts';
 import { isNews, readInventory } from './inventory.ts';
 import type { AgentLog } from './log.ts';
 import { AgentLoop } from './loop.ts';
+import { type Isolation, NodeIsolation } from './network.ts';
 import type { Runtime } from './runtime.ts';
+import { watchStorage } from './storage-limit.ts';
 
 /** The node's key file. `node_uuid` may be absent: the server says it on the first connection. */
 export interface NodeKey {
@@ -36,6 +38,12 @@ export interface AgentOptions {
   random?: () => number;
   /** Another engine than Docker's. */
   runtime?: Runtime;
+  /** Runs may reach private networks. */
+  isLanAllowed?: boolean;
+  /** Another way to keep runs apart than a network and firewall rules of our own. */
+  isolation?: Isolation;
+  /** Between two measurements of what runs write to disk. */
+  storageEveryMs?: number;
   onConnected?: (welcome: Welcome) => void;
 }
 
@@ -46,6 +54,29 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const runtime = options.runtime ?? new DockerRuntime(options.engineSocket);
   let nodeUuid = nodeKey.node_uuid ?? null;
   let inventory: Inventory | null = null;
+  const isolation =
+    options.isolation ??
+    new NodeIsolation({
+      runtime,
+      clock,
+      log,
+      isLanAllowed: options.isLanAllowed ?? false,
+      onChange: () => tellInventory(inventory),
+    });
+
+  function requireInventory(): Inventory {
+    if (inventory === null) throw new Error('The node has not been looked at yet.');
+    return inventory;
+  }
+
+  /** Keeps `read` with what is true of isolation now, and tells it when it is news. */
+  function tellInventory(read: Inventory | null): void {
+    if (read === null) return;
+    const before = inventory;
+    const { isolation: word, note } = isolation.state;
+    inventory = { ...read, isolation: word, isolation_note: note };
+    if (before !== null && isNews(before, inventory)) client.send({ type: 'inventory', inventory });
+  }
 
   const loop: AgentLoop = new AgentLoop({
     runtime,
@@ -53,21 +84,19 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     log,
     send: (message) => client.send(message),
     sendLog: (chunk) => client.sendLog(chunk),
-    inventory: () => {
-      if (inventory === null) throw new Error('The node has not been looked at yet.');
-      return inventory;
-    },
+    inventory: requireInventory,
   });
 
   async function hello(): Promise<Hello> {
-    inventory ??= await readInventory(runtime);
+    await isolation.ready;
+    if (inventory === null) tellInventory(await readInventory(runtime));
     const containers = nodeUuid === null ? [] : await loop.observe(nodeUuid);
     return {
       type: 'hello',
       protocol: protocolVersion,
       agent_version: options.agentVersion,
       session_uuid: options.sessionUuid,
-      inventory,
+      inventory: requireInventory(),
       containers,
     };
   }
@@ -102,9 +131,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       await sleep(clock, inventoryEveryMs, signal);
       if (signal.aborted || inventory === null) continue;
       try {
-        const before = inventory;
-        inventory = await readInventory(runtime);
-        if (isNews(before, inventory)) client.send({ type: 'inventory', inventory });
+        tellInventory(await readInventory(runtime));
       } catch (error) {
         log.warn({ reason: String(error) }, 'the node could not be looked at');
       }
@@ -112,7 +139,23 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   }
 
   try {
-    await Promise.all([client.run(signal), refreshInventory()]);
+    await Promise.all([
+      isolation.run(signal),
+      client.run(signal),
+      refreshInventory(),
+      watchStorage(
+        {
+          runtime,
+          clock,
+          log,
+          inventory: requireInventory,
+          livingRuns: () => loop.livingRuns(),
+          onOveruse: (record, error) => loop.stopForOveruse(record, error),
+          ...(options.storageEveryMs === undefined ? {} : { everyMs: options.storageEveryMs }),
+        },
+        signal,
+      ),
+    ]);
   } finally {
     loop.stop();
   }

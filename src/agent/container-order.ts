@@ -2,6 +2,7 @@
 import { containerLimits } from '../domain/container-limits.ts';
 import type { ContainerOrder, DesiredRun, Inventory } from '../protocol/agent-messages.ts';
 import { type ContainerSpec, labelNames, type PullOrder } from './runtime.ts';
+import { limitOf } from './storage-limit.ts';
 
 const sshPort = 22;
 const maxPortCount = 256;
@@ -67,6 +68,7 @@ export function containerSpec(run: DesiredRun, identity: NodeIdentity, inventory
     command: container.command,
     entrypoint: container.entrypoint,
     stopSignal: container.stop_signal,
+    storageBytes: limitOf(run, inventory),
     gpuUuids: run.gpu_uuids,
   };
 }

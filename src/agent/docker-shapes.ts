@@ -8,6 +8,7 @@ import {
   labelNames,
 } from './runtime.ts';
 
+import type { ContainerPlaces } from './storage-usage.ts';
 export interface EngineVersion {
   Version: string;
   ApiVersion: string;
@@ -22,6 +23,9 @@ export interface EngineInfo {
   OperatingSystem: string;
   CgroupVersion?: string;
 }
+  SecurityOptions?: string[];
+  Driver?: string;
+  DriverStatus?: [string, string][] | null;
 
 export interface ListedContainer {
   Id: string;
@@ -29,9 +33,10 @@ export interface ListedContainer {
   Labels: Record<string, string>;
 }
 
-export interface ContainerInspect {
+export interface ContainerInspect extends ContainerPlaces {
   Id: string;
   Image: string;
+  SizeRw?: number;
   Config: { StopSignal?: string };
   State: {
     Status: string;
@@ -123,12 +128,19 @@ function engineTime(text: string): number | null {
  * Body of POST /containers/create. No privileged mode, no restart policy: the control plane decides on a next attempt.
  * The log files hold more than the 16 MiB that are kept of a run, JSON overhead of short lines included.
  */
-export function createBody(spec: ContainerSpec): object {
+export function createBody(spec: ContainerSpec, place: ContainerPlace): object {
   return {
     Image: spec.image,
     Labels: spec.labels,
     Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`),
     ...(spec.command === null ? {} : { Cmd: spec.command }),
+export interface ContainerPlace {
+  /** Null: the engine's default network. */
+  networkName: string | null;
+  /** The engine's filesystem can hold a container to a size. */
+  hasQuota: boolean;
+}
+
     ...(spec.entrypoint === null ? {} : { Entrypoint: spec.entrypoint }),
     ...(spec.stopSignal === null ? {} : { StopSignal: spec.stopSignal }),
     HostConfig: {
@@ -150,3 +162,6 @@ export function createBody(spec: ContainerSpec): object {
     },
   };
 }
+      IpcMode: 'private',
+      ...(place.networkName === null ? {} : { NetworkMode: place.networkName }),
+      ...(place.hasQuota ? { StorageOpt: { size: String(spec.storageBytes) } } : {}),

@@ -5,6 +5,7 @@ import { pullError, startError } from './docker-errors.ts';
 import { LogFrames, toEngineTime } from './docker-logs.ts';
 import { PullMeter } from './docker-pull.ts';
 import {
+import { canHoldSize, isQuotaRefusal } from './docker-quota.ts';
   type ContainerInspect,
   containerState,
   containerSummary,
@@ -17,6 +18,7 @@ import {
   type ListedContainer,
 } from './docker-shapes.ts';
 import {
+import { ensureNetwork, refuseUnguarded } from './network-docker.ts';
   type ContainerSpec,
   type ContainerState,
   type ContainerSummary,
@@ -26,12 +28,14 @@ import {
   type LogRequest,
   labelNames,
   type PullOptions,
+  type NetworkOrder,
   type PullOrder,
   type Runtime,
   RuntimeError,
   type WatchOptions,
 } from './runtime.ts';
 
+import { usedBytes } from './storage-usage.ts';
 /** Start does the network and the mounts; 8 at once have been seen to take two seconds. */
 const startTimeoutMs = 60_000;
 const signalTimeoutMs = 5_000;
@@ -40,6 +44,8 @@ const removeTimeoutMs = 30_000;
 const pullStallMs = 180_000;
 const logStallMs = 30_000;
 
+/** The engine walks the whole layer. */
+const sizeTimeoutMs = 60_000;
 export class DockerRuntime implements Runtime {
   readonly #client: DockerClient;
 
@@ -129,7 +135,10 @@ export class DockerRuntime implements Runtime {
         path: '/containers/create',
         method: 'POST',
         query: { name: spec.name },
-        body: createBody(spec),
+        body: createBody(spec, {
+          networkName: this.#network?.name ?? null,
+          hasQuota: await this.#canHoldSize(),
+        }),
         timeoutMs: startTimeoutMs,
       });
       return (created as { Id: string }).Id;
@@ -144,16 +153,19 @@ export class DockerRuntime implements Runtime {
 
   async startContainer(containerId: string): Promise<void> {
     try {
-      await this.#client.json({
-        path: `/containers/${containerId}/start`,
-        method: 'POST',
-        timeoutMs: startTimeoutMs,
+      await this.#client.json(call).catch(async (error: unknown) => {
+        if (!(error instanceof EngineRefusal && (await this.#renewNetwork(error)))) throw error;
+        await this.#client.json(call);
       });
     } catch (error) {
       if (error instanceof EngineRefusal) throw startError(error.message);
       throw error;
     }
   }
+      if (this.#hasQuota && isQuotaRefusal(error.message)) {
+        this.#hasQuota = false;
+        return this.createContainer(spec);
+      }
 
   async signalContainer(containerId: string, signalName: string): Promise<void> {
     // 404: removed, 409: not running. Both mean that nothing is left to signal.
@@ -162,6 +174,11 @@ export class DockerRuntime implements Runtime {
       method: 'POST',
       query: { signal: signalName },
       timeoutMs: signalTimeoutMs,
+    const call = {
+      path: `/containers/${containerId}/start`,
+      method: 'POST',
+      timeoutMs: startTimeoutMs,
+    } as const;
     });
   }
 
@@ -233,10 +250,49 @@ export class DockerRuntime implements Runtime {
     }
   }
 
-  async #orNull(call: { path: string; timeoutMs?: number }): Promise<unknown> {
+  async #orNull(call: Parameters<DockerClient['json']>[0]): Promise<unknown> {
     try {
       return await this.#client.json(call);
     } catch (error) {
+  async joinNetwork(order: NetworkOrder): Promise<string> {
+    if (this.#network === null) await refuseUnguarded(this.#client);
+    const bridge = await ensureNetwork(this.#client, order);
+    this.#network = order;
+    return bridge;
+  }
+
+  async watchNetworks({ onChange, signal }: { onChange: () => void; signal: AbortSignal }): Promise<void> {
+    const filters = JSON.stringify({
+      type: ['network', 'daemon'],
+      event: ['create', 'destroy', 'remove', 'reload'],
+    });
+    const stream = await this.#client.stream({ path: '/events', query: { filters }, signal });
+    for await (const _chunk of stream) onChange();
+  }
+
+  async measureStorage(containerId: string): Promise<number | null> {
+    const path = `/containers/${containerId}/json`;
+    const found = (await this.#orNull({ path })) as ContainerInspect | null;
+    if (found === null) return null;
+    const bytes = await usedBytes(found);
+    if (bytes !== null) return bytes;
+    const sized = await this.#orNull({ path, query: { size: '1' }, timeoutMs: sizeTimeoutMs });
+    return (sized as ContainerInspect | null)?.SizeRw ?? null;
+  }
+
+  async #canHoldSize(): Promise<boolean> {
+    this.#hasQuota ??= canHoldSize((await this.#client.json({ path: '/info' })) as EngineInfo);
+    return this.#hasQuota;
+  }
+
+  /** The network may have been pruned since it was made: once more, then. */
+  async #renewNetwork(refusal: EngineRefusal): Promise<boolean> {
+    if (this.#network === null || !refusal.message.includes(`network ${this.#network.name} not found`))
+      return false;
+    await ensureNetwork(this.#client, this.#network);
+    return true;
+  }
+
       if (error instanceof EngineRefusal && error.statusCode === 404) return null;
       throw error;
     }

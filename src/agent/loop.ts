@@ -7,6 +7,7 @@ import type {
   Inventory,
   LogChunk,
   ObservedContainer,
+  RunError,
   ServerMessage,
 } from '../protocol/agent-messages.ts';
 import { type Clock, sleep } from './clock.ts';
@@ -102,6 +103,23 @@ export class AgentLoop {
     this.#connectedSinceMs = this.#options.clock.nowMs();
     this.#outbox.connect();
     for (const message of held) this.receive(message);
+    this.wake();
+  }
+
+  /** Runs whose container lives, as far as is known. */
+  livingRuns(): RunRecord[] {
+    return [...this.#records.values()].filter((record) => record.container === 'running');
+  }
+
+  /** The run takes more of the node than it may: it is stopped and fails with this. */
+  stopForOveruse(record: RunRecord, error: RunError): void {
+    if (record.overuse !== null) return;
+    this.#options.log.warn(
+      { run_uuid: record.runUuid, reason: error.message },
+      'stopping a run that takes too much',
+    );
+    record.overuse = error;
+    record.overuseSinceMs = this.#options.clock.nowMs();
     this.wake();
   }
 

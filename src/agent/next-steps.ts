@@ -43,6 +43,8 @@ export interface RunCurrent {
   retryAtMs: number;
   reports: Record<ReportKind, ReportState>;
   log: { state: 'idle' | 'shipping' | 'draining' | 'drained'; isAcked: boolean };
+  /** It takes more of the node than it may and is stopped for that; null while it does not. */
+  overuseSinceMs: number | null;
   endedAtMs: number | null;
   /** The stop ladder: signal once, then force again and again. */
   signalledAtMs: number | null;
@@ -77,6 +79,8 @@ export const orphanKeptMs = 15 * 60_000;
 export const forceRetryMs = 2_000;
 /** A program that hears of its stop after the grace is over gets this long. */
 export const lateGraceMs = 2_000;
+/** A run that takes more than it may goes on taking until then. */
+export const overuseGraceMs = 2_000;
 const killsBeforeRemoval = 3;
 
 /** The steps to take now, and when to look again if nothing happens before (null: never). */
@@ -188,7 +192,15 @@ function workSteps(run: RunCurrent, target: RunTarget & { kind: 'run' | 'stop' }
   if (isEnded(run)) return removeEnded(run, look);
   if (run.container === 'exited') return [];
   if (target.kind === 'stop') return run.container === 'running' ? ladder(run, target, look) : [giveUp(run)];
-  return run.container === 'running' ? [] : startSteps(run, target.mayStart, look);
+  if (run.container === 'running') {
+    return run.overuseSinceMs === null ? [] : ladder(run, overuseStop(run.attempt, run.overuseSinceMs), look);
+  }
+  return startSteps(run, target.mayStart, look);
+}
+
+/** As a stop, but only here: the control plane hears of it with the exit. */
+function overuseStop(attempt: number, requestedAtMs: number): RunTarget & { kind: 'stop' } {
+  return { kind: 'stop', attempt, graceMs: overuseGraceMs, requestedAtMs };
 }
 
 /** It has not started and must not: what was never there was cancelled, what had started is gone. */

@@ -15,6 +15,8 @@ export interface RunRecord extends RunCurrent {
   exitCode: number | null;
   isOomKilled: boolean;
   lastLogLines: string;
+  /** Why it is being stopped by the node itself; the reason of its end when that comes. */
+  overuse: RunError | null;
   image: ImageState | null;
   progress: PullMeterReading | null;
   pullAbort: AbortController | null;
@@ -46,6 +48,7 @@ export function newRecord(runUuid: string, attempt: number): RunRecord {
     retryAtMs: 0,
     reports: { running: 'none', signalled: 'none', killed: 'none', exited: 'none', released: 'none' },
     log: { state: 'idle', isAcked: false },
+    overuseSinceMs: null,
     endedAtMs: null,
     signalledAtMs: null,
     force: { count: 0, lastAtMs: 0 },
@@ -59,6 +62,7 @@ export function newRecord(runUuid: string, attempt: number): RunRecord {
     exitCode: null,
     isOomKilled: false,
     lastLogLines: '',
+    overuse: null,
     image: null,
     progress: null,
     pullAbort: null,
@@ -96,7 +100,7 @@ export function observeState(
   record.exitCode = state.exitCode;
   record.isOomKilled = state.isOomKilled;
   record.lastLogLines = lastLogLines;
-  record.error ??= initError(lastLogLines);
+  record.error ??= record.overuse ?? initError(lastLogLines);
   record.endedAtMs = monotonic(state.endedAtMs, clock);
   record.ranMs =
     state.startedAtMs === null || state.endedAtMs === null

@@ -59,9 +59,17 @@ export interface ContainerSpec {
   pidCount: number;
   gpuUuids: readonly string[];
 }
+  /** At most so much disk, where the engine can hold a container to it. */
+  storageBytes: number;
 
 export interface PullOrder {
   image: string;
+/** The network that containers of runs are put on. */
+export interface NetworkOrder {
+  name: string;
+  bridge: string;
+}
+
   credentials: { user: string; secret: string; host: string } | null;
 }
 
@@ -132,6 +140,12 @@ export interface Runtime {
 export interface WatchOptions {
   onReady: () => void;
   onChange: (runUuid: string) => void;
+  /** Makes the network unless it exists; containers made from then on join it. The name of its bridge. */
+  joinNetwork?(order: NetworkOrder): Promise<string>;
+  /** Calls `onChange` when the engine changed a network or its settings; settles when the stream breaks. */
+  watchNetworks?(options: { onChange: () => void; signal: AbortSignal }): Promise<void>;
+  /** Bytes of the container's writable layer and volumes on disk; null when it is gone. */
+  measureStorage?(containerId: string): Promise<number | null>;
   signal: AbortSignal;
 }
 

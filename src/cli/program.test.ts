@@ -51,12 +51,17 @@ const plainServer = {
   tls: null,
   isInsecureHttpAllowed: false,
   trustedProxies: [],
+  trustTenants: false,
 };
 
 test('up and server take options, then environment, then defaults, and end with the code of the role', async () => {
   const plain = await flotilla(['up']);
   assert.equal(plain.code, 42);
-  assert.deepEqual(plain.asked, [{ ...plainServer, isOnce: false, hasHello: true, dockerSocket: null }]);
+  const plainUp = { ...plainServer, isOnce: false, hasHello: true, dockerSocket: null, isLanAllowed: false };
+  assert.deepEqual(plain.asked, [plainUp]);
+  assert.deepEqual((await flotilla(['up', '--allow-lan', '--trust-tenants'])).asked, [
+    { ...plainUp, isLanAllowed: true, trustTenants: true },
+  ]);
   const env = {
     FLOTILLA_PORT: '8000',
     FLOTILLA_HOST: '::1',
@@ -79,9 +84,11 @@ test('up and server take options, then environment, then defaults, and end with 
         tls: { certFile: 'c', keyFile: 'k' },
         isInsecureHttpAllowed: true,
         trustedProxies: ['a', 'b'],
+        trustTenants: false,
         isOnce: true,
         hasHello: false,
         dockerSocket: '/s',
+        isLanAllowed: false,
       },
     ],
   );
@@ -95,9 +102,13 @@ test('node run reads the key file that register writes', async () => {
     {
       key: { url: 'http://h:1', publicKey: 'pk_n', secretKey: 'sk_n', nodeUuid: 'u', ca: null },
       dockerSocket: null,
+      isLanAllowed: false,
     },
   ];
   assert.deepEqual((await flotilla(['node', 'run', '--node-key', file])).asked, expected);
+  assert.deepEqual((await flotilla(['node', 'run', '--node-key', file, '--allow-lan'])).asked, [
+    { ...expected[0], isLanAllowed: true },
+  ]);
   assert.deepEqual((await flotilla(['node', 'run'], { FLOTILLA_NODE_KEY_FILE: file })).asked, expected);
   assert.match(
     (await flotilla(['node', 'run'])).stderr,

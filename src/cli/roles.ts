@@ -12,6 +12,8 @@ export interface ServerOptions {
   isInsecureHttpAllowed: boolean;
   /** Addresses or CIDRs of proxies whose X-Forwarded-For is believed. */
   trustedProxies: string[];
+  /** Jobs of every account go also to nodes that do not enforce isolation. */
+  trustTenants: boolean;
 }
 
 export interface UpOptions extends ServerOptions {
@@ -20,6 +22,8 @@ export interface UpOptions extends ServerOptions {
   hasHello: boolean;
   /** null: found by DOCKER_HOST and the usual sockets. */
   dockerSocket: string | null;
+  /** Runs may reach private networks. */
+  isLanAllowed: boolean;
 }
 
 export interface NodeKey {
@@ -34,6 +38,7 @@ export interface NodeKey {
 export interface NodeRunOptions {
   key: NodeKey;
   dockerSocket: string | null;
+  isLanAllowed: boolean;
 }
 
 export interface KeyRecoverOptions {

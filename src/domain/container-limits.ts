@@ -51,7 +51,7 @@ export function containerLimits(reservation: Reservation, node: NodeSize): Conta
 }
 
 /** The part of the node that a run may count as its own: by its GPUs or its CPUs, whichever is more. */
-function fairShare(reservation: Reservation, node: NodeSize): number {
+export function fairShare(reservation: Reservation, node: NodeSize): number {
   const byGpu = node.gpuCount > 0 ? reservation.gpuCount / node.gpuCount : 0;
   const byCpu = node.cpuCount > 0 ? Math.max(reservation.cpuCount, defaultCpuCount) / node.cpuCount : 1;
   return Math.min(1, Math.max(byGpu, byCpu));

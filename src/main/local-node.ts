@@ -7,6 +7,7 @@ import { newId } from './ids.ts';
 export interface NodeOptions {
   key: { publicKey: string; secretKey: string; url: string; nodeUuid: string | null; ca: string | null };
   engineSocket: string;
+  isLanAllowed: boolean;
   version: string;
   log: Logger;
   signal: AbortSignal;
@@ -17,6 +18,7 @@ export interface NodeOptions {
 export function runNode({
   key,
   engineSocket,
+  isLanAllowed,
   version,
   log,
   signal,
@@ -33,6 +35,7 @@ export function runNode({
     agentVersion: version,
     sessionUuid: newId(),
     engineSocket,
+    isLanAllowed,
     signHeaders: (method, path) => signRequest({ key: signingKey, method, path }),
     ...(key.ca === null ? {} : { ca: key.ca }),
     log: log.child({ role: 'agent' }),

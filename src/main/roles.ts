@@ -59,10 +59,21 @@ async function runEverything(
   closers.add(() => controlPlane.stop());
   const { key, file } = await openAdminKey(storage, controlPlane.url);
   tell(`admin key: ${file}`);
-  await startLocalNode({ storage, controlPlane, engineSocket, log, closers, version, ca: readCa(options) });
+  const { isLanAllowed } = options;
+  const ca = readCa(options);
+  await startLocalNode({
+    storage,
+    controlPlane,
+    engineSocket,
+    isLanAllowed,
+    log,
+    closers,
+    version,
+    ca,
+  });
   if (options.hasHello && !shutdown.signal.aborted) {
     await ensureHelloImage({ socketPath: engineSocket, log: tell });
-    const hello = await runHelloJob({ key, ca: readCa(options) ?? undefined, tell, signal: shutdown.signal });
+    const hello = await runHelloJob({ key, ca: ca ?? undefined, tell, signal: shutdown.signal });
     if (options.isOnce) return hello.status === 'COMPLETED' ? 0 : 1;
   } else if (options.isOnce) return 0;
   if (shutdown.signal.aborted) return 0;
@@ -88,6 +99,7 @@ async function startLocalNode(options: {
   storage: Storage;
   controlPlane: ControlPlane;
   engineSocket: string;
+  isLanAllowed: boolean;
   log: ReturnType<typeof createLogger>;
   closers: Closers;
   version: string;
@@ -106,6 +118,7 @@ async function startLocalNode(options: {
         ca: options.ca,
       },
       engineSocket: options.engineSocket,
+      isLanAllowed: options.isLanAllowed,
       version,
       log,
       signal: stop.signal,
@@ -146,7 +159,10 @@ export async function server(options: ServerOptions, version: string): Promise<n
 }
 
 /** The agent of this machine for a server elsewhere. */
-export async function nodeRun({ key, dockerSocket }: NodeRunOptions, version: string): Promise<number> {
+export async function nodeRun(
+  { key, dockerSocket, isLanAllowed }: NodeRunOptions,
+  version: string,
+): Promise<number> {
   const shutdown = onShutdown((line) => process.stderr.write(`${line}\n`));
   const log = createLogger({ file: null, level: process.env.FLOTILLA_LOG_LEVEL });
   const engineSocket =
@@ -161,6 +177,7 @@ export async function nodeRun({ key, dockerSocket }: NodeRunOptions, version: st
   await runNode({
     key,
     engineSocket,
+    isLanAllowed,
     version,
     log,
     signal: shutdown.signal,

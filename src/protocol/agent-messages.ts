@@ -45,6 +45,9 @@ export const Inventory = Type.Object({
   cgroup_version: Type.Integer({ minimum: 1, maximum: 2 }),
   operating_system: Type.String({ maxLength: 256 }),
   isolation: Words(['enforced', 'none']),
+  isolation_note: Type.Optional(
+    Nullable(Type.String({ maxLength: 1024, description: 'why isolation is not enforced, if so' })),
+  ),
 });
 export type Inventory = Static<typeof Inventory>;
 

@@ -79,8 +79,9 @@ function addRun(node: Command, cli: Cli) {
     .description('Runs the agent: this machine runs jobs until Ctrl-C. Containers go on running after that.')
     .option('--node-key <file>', 'key file that "flotilla node register" wrote (FLOTILLA_NODE_KEY_FILE)')
     .option('--docker-socket <path>', 'Docker Engine to use (default: DOCKER_HOST, then the usual sockets)')
+    .option('--allow-lan', 'let runs reach private networks; other runs, this host and metadata stay closed')
     .addHelpText('after', '\nExample:\n  flotilla node run --node-key gpu-1.json')
-    .action(async (flags: { nodeKey?: string; dockerSocket?: string }) => {
+    .action(async (flags: { nodeKey?: string; dockerSocket?: string; allowLan?: true }) => {
       const file = flags.nodeKey ?? cli.io.env.FLOTILLA_NODE_KEY_FILE;
       if (!file)
         throw new UsageError(
@@ -89,6 +90,7 @@ function addRun(node: Command, cli: Cli) {
       cli.exitCode = await cli.roles.nodeRun({
         key: await readNodeKey(file),
         dockerSocket: flags.dockerSocket ?? null,
+        isLanAllowed: flags.allowLan ?? false,
       });
     });
 }
@@ -169,13 +171,19 @@ function nodeLines({ io }: Cli, node: Node): string[] {
     ],
     ['Storage', drives.join(', ') || null],
     ['Runs', String(node.job_run_count)],
-    ['Isolation', node.isolation],
+    ['Isolation', node.isolation + isolationNote(node)],
     ['Agent', node.agent_version],
   ];
   const gpus = node.gpus.map(
     (gpu) => `  ${gpu.is_allocated ? 'used' : 'free'}  ${gpu.name}  ${gpu.vram_gb_max} GB  ${gpu.uuid}`,
   );
   return [...pairLines(pairs), ...(gpus.length > 0 ? ['GPUs:', ...gpus] : [])];
+}
+
+/** Agents say why they cannot keep runs apart. */
+function isolationNote({ current_hardware }: Node): string {
+  const note = current_hardware?.isolation_note;
+  return typeof note === 'string' ? `: ${note}` : '';
 }
 
 function cpuCount(node: Node): number {

@@ -15,6 +15,7 @@ export interface ServerFlags {
   tlsKey?: string;
   insecureHttp?: true;
   trustedProxy?: string[];
+  trustTenants?: true;
 }
 
 const defaultPort = 7070;
@@ -53,7 +54,8 @@ export function withServerOptions(command: Command): Command {
     .option('--tls-cert <file>', 'certificate chain in PEM')
     .option('--tls-key <file>', 'private key in PEM')
     .option('--insecure-http', 'allow plain HTTP beyond loopback')
-    .option('--trusted-proxy <cidr>', 'proxy whose X-Forwarded-For is believed (repeatable)', collect);
+    .option('--trusted-proxy <cidr>', 'proxy whose X-Forwarded-For is believed (repeatable)', collect)
+    .option('--trust-tenants', "place every account's jobs also on nodes that cannot keep runs apart");
 }
 
 export function serverOptions(io: Io, flags: ServerFlags): ServerOptions {
@@ -69,6 +71,7 @@ export function serverOptions(io: Io, flags: ServerFlags): ServerOptions {
     tls: certFile && keyFile ? { certFile, keyFile } : null,
     isInsecureHttpAllowed: flags.insecureHttp ?? false,
     trustedProxies: flags.trustedProxy ?? [],
+    trustTenants: flags.trustTenants ?? false,
   };
 }
 

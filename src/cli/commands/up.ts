@@ -7,6 +7,7 @@ interface UpFlags extends ServerFlags {
   once?: true;
   hello: boolean;
   dockerSocket?: string;
+  allowLan?: true;
 }
 
 const examples = `
@@ -23,6 +24,7 @@ export function addUpCommand(program: Command, cli: Cli) {
     .addHelpText('after', `${serverHelp}\n${examples}`);
   withServerOptions(command)
     .option('--docker-socket <path>', 'Docker Engine to use (default: DOCKER_HOST, then the usual sockets)')
+    .option('--allow-lan', 'let runs reach private networks; other runs, this host and metadata stay closed')
     .option('--once', 'end after the hello job')
     .option('--no-hello', 'run no hello job')
     .action(async (flags: UpFlags) => {
@@ -31,6 +33,7 @@ export function addUpCommand(program: Command, cli: Cli) {
         isOnce: flags.once ?? false,
         hasHello: flags.hello,
         dockerSocket: flags.dockerSocket ?? null,
+        isLanAllowed: flags.allowLan ?? false,
       });
     });
 }
