@@ -7,8 +7,8 @@ import {
   type ImageState,
   labelNames,
 } from './runtime.ts';
-
 import type { ContainerPlaces } from './storage-usage.ts';
+
 export interface EngineVersion {
   Version: string;
   ApiVersion: string;
@@ -22,10 +22,10 @@ export interface EngineInfo {
   Architecture: string;
   OperatingSystem: string;
   CgroupVersion?: string;
-}
   SecurityOptions?: string[];
   Driver?: string;
   DriverStatus?: [string, string][] | null;
+}
 
 export interface ListedContainer {
   Id: string;
@@ -35,8 +35,8 @@ export interface ListedContainer {
 
 export interface ContainerInspect extends ContainerPlaces {
   Id: string;
-  Image: string;
   SizeRw?: number;
+  Image: string;
   Config: { StopSignal?: string };
   State: {
     Status: string;
@@ -124,6 +124,13 @@ function engineTime(text: string): number | null {
   return Number.isNaN(atMs) || atMs <= 0 ? null : atMs;
 }
 
+export interface ContainerPlace {
+  /** Null: the engine's default network. */
+  networkName: string | null;
+  /** The engine's filesystem can hold a container to a size. */
+  hasQuota: boolean;
+}
+
 /**
  * Body of POST /containers/create. No privileged mode, no restart policy: the control plane decides on a next attempt.
  * The log files hold more than the 16 MiB that are kept of a run, JSON overhead of short lines included.
@@ -134,13 +141,6 @@ export function createBody(spec: ContainerSpec, place: ContainerPlace): object {
     Labels: spec.labels,
     Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`),
     ...(spec.command === null ? {} : { Cmd: spec.command }),
-export interface ContainerPlace {
-  /** Null: the engine's default network. */
-  networkName: string | null;
-  /** The engine's filesystem can hold a container to a size. */
-  hasQuota: boolean;
-}
-
     ...(spec.entrypoint === null ? {} : { Entrypoint: spec.entrypoint }),
     ...(spec.stopSignal === null ? {} : { StopSignal: spec.stopSignal }),
     HostConfig: {
@@ -154,6 +154,16 @@ export interface ContainerPlace {
       ShmSize: spec.shmBytes,
       CapDrop: ['NET_RAW', 'MKNOD'],
       Privileged: false,
+      IpcMode: 'private',
+      ...(place.networkName === null ? {} : { NetworkMode: place.networkName }),
+      ...(place.hasQuota ? { StorageOpt: { size: String(spec.storageBytes) } } : {}),
+      Mounts: spec.volumes.map(({ name, mount }) => ({
+        Type: 'volume',
+        Source: name,
+        Target: mount,
+        // It holds its own tree; what the image has at that place stays out of it.
+        VolumeOptions: { NoCopy: true },
+      })),
       RestartPolicy: { Name: 'no' },
       LogConfig: { Type: 'json-file', Config: { 'max-size': '32m', 'max-file': '3' } },
       ...(spec.gpuUuids.length === 0
@@ -162,6 +172,3 @@ export interface ContainerPlace {
     },
   };
 }
-      IpcMode: 'private',
-      ...(place.networkName === null ? {} : { NetworkMode: place.networkName }),
-      ...(place.hasQuota ? { StorageOpt: { size: String(spec.storageBytes) } } : {}),

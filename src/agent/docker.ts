@@ -4,8 +4,8 @@ import { DockerClient, EngineRefusal } from './docker-client.ts';
 import { pullError, startError } from './docker-errors.ts';
 import { LogFrames, toEngineTime } from './docker-logs.ts';
 import { PullMeter } from './docker-pull.ts';
-import {
 import { canHoldSize, isQuotaRefusal } from './docker-quota.ts';
+import {
   type ContainerInspect,
   containerState,
   containerSummary,
@@ -17,8 +17,9 @@ import { canHoldSize, isQuotaRefusal } from './docker-quota.ts';
   imageState,
   type ListedContainer,
 } from './docker-shapes.ts';
-import {
+import { fillVolume, listVolumes, removeVolumes } from './docker-volumes.ts';
 import { ensureNetwork, refuseUnguarded } from './network-docker.ts';
+import {
   type ContainerSpec,
   type ContainerState,
   type ContainerSummary,
@@ -27,15 +28,18 @@ import { ensureNetwork, refuseUnguarded } from './network-docker.ts';
   type LogEntry,
   type LogRequest,
   labelNames,
-  type PullOptions,
   type NetworkOrder,
+  type PullOptions,
   type PullOrder,
   type Runtime,
   RuntimeError,
+  type VolumeOptions,
+  type VolumeOrder,
+  type VolumeSummary,
   type WatchOptions,
 } from './runtime.ts';
-
 import { usedBytes } from './storage-usage.ts';
+
 /** Start does the network and the mounts; 8 at once have been seen to take two seconds. */
 const startTimeoutMs = 60_000;
 const signalTimeoutMs = 5_000;
@@ -43,11 +47,14 @@ const removeTimeoutMs = 30_000;
 /** A registry that sends nothing for this long is given up; the engine is silent while it checks a large layer. */
 const pullStallMs = 180_000;
 const logStallMs = 30_000;
-
 /** The engine walks the whole layer. */
 const sizeTimeoutMs = 60_000;
+
 export class DockerRuntime implements Runtime {
   readonly #client: DockerClient;
+  #network: NetworkOrder | null = null;
+  /** Null until the engine was asked. */
+  #hasQuota: boolean | null = null;
 
   /** `socketPath` null: DOCKER_HOST, else the usual socket. */
   constructor(socketPath: string | null) {
@@ -129,6 +136,18 @@ export class DockerRuntime implements Runtime {
     if (meter.error !== null) throw pullError(image, meter.error);
   }
 
+  fillVolume(order: VolumeOrder, options: VolumeOptions): Promise<void> {
+    return fillVolume(this.#client, order, options);
+  }
+
+  listVolumes(nodeUuid: string): Promise<VolumeSummary[]> {
+    return listVolumes(this.#client, nodeUuid);
+  }
+
+  removeVolumes(runUuid: string): Promise<void> {
+    return removeVolumes(this.#client, runUuid);
+  }
+
   async createContainer(spec: ContainerSpec): Promise<string> {
     try {
       const created = await this.#client.json({
@@ -144,6 +163,10 @@ export class DockerRuntime implements Runtime {
       return (created as { Id: string }).Id;
     } catch (error) {
       if (!(error instanceof EngineRefusal)) throw error;
+      if (this.#hasQuota && isQuotaRefusal(error.message)) {
+        this.#hasQuota = false;
+        return this.createContainer(spec);
+      }
       if (error.statusCode !== 409) throw startError(error.message);
       throw new RuntimeError('name_taken', `A container named ${spec.name} exists already.`, {
         isRetryable: true,
@@ -152,6 +175,11 @@ export class DockerRuntime implements Runtime {
   }
 
   async startContainer(containerId: string): Promise<void> {
+    const call = {
+      path: `/containers/${containerId}/start`,
+      method: 'POST',
+      timeoutMs: startTimeoutMs,
+    } as const;
     try {
       await this.#client.json(call).catch(async (error: unknown) => {
         if (!(error instanceof EngineRefusal && (await this.#renewNetwork(error)))) throw error;
@@ -162,10 +190,6 @@ export class DockerRuntime implements Runtime {
       throw error;
     }
   }
-      if (this.#hasQuota && isQuotaRefusal(error.message)) {
-        this.#hasQuota = false;
-        return this.createContainer(spec);
-      }
 
   async signalContainer(containerId: string, signalName: string): Promise<void> {
     // 404: removed, 409: not running. Both mean that nothing is left to signal.
@@ -174,11 +198,6 @@ export class DockerRuntime implements Runtime {
       method: 'POST',
       query: { signal: signalName },
       timeoutMs: signalTimeoutMs,
-    const call = {
-      path: `/containers/${containerId}/start`,
-      method: 'POST',
-      timeoutMs: startTimeoutMs,
-    } as const;
     });
   }
 
@@ -235,25 +254,6 @@ export class DockerRuntime implements Runtime {
     return Buffer.concat(entries.map((entry) => entry.bytes)).toString('utf8');
   }
 
-  async #logStream(options: { containerId: string; query: Record<string, string>; signal: AbortSignal }) {
-    const { containerId, query, signal } = options;
-    try {
-      return await this.#client.stream({ path: `/containers/${containerId}/logs`, query, signal });
-    } catch (error) {
-      if (!(error instanceof EngineRefusal)) throw error;
-      const isGone = error.statusCode === 404;
-      throw new RuntimeError(
-        isGone ? 'container_disappeared' : 'log_unreadable',
-        "The container's log cannot be read.",
-        { engineText: error.message, isRetryable: !isGone },
-      );
-    }
-  }
-
-  async #orNull(call: Parameters<DockerClient['json']>[0]): Promise<unknown> {
-    try {
-      return await this.#client.json(call);
-    } catch (error) {
   async joinNetwork(order: NetworkOrder): Promise<string> {
     if (this.#network === null) await refuseUnguarded(this.#client);
     const bridge = await ensureNetwork(this.#client, order);
@@ -293,6 +293,25 @@ export class DockerRuntime implements Runtime {
     return true;
   }
 
+  async #logStream(options: { containerId: string; query: Record<string, string>; signal: AbortSignal }) {
+    const { containerId, query, signal } = options;
+    try {
+      return await this.#client.stream({ path: `/containers/${containerId}/logs`, query, signal });
+    } catch (error) {
+      if (!(error instanceof EngineRefusal)) throw error;
+      const isGone = error.statusCode === 404;
+      throw new RuntimeError(
+        isGone ? 'container_disappeared' : 'log_unreadable',
+        "The container's log cannot be read.",
+        { engineText: error.message, isRetryable: !isGone },
+      );
+    }
+  }
+
+  async #orNull(call: Parameters<DockerClient['json']>[0]): Promise<unknown> {
+    try {
+      return await this.#client.json(call);
+    } catch (error) {
       if (error instanceof EngineRefusal && error.statusCode === 404) return null;
       throw error;
     }

@@ -57,19 +57,43 @@ export interface ContainerSpec {
   cpuCount: number;
   shmBytes: number;
   pidCount: number;
-  gpuUuids: readonly string[];
-}
   /** At most so much disk, where the engine can hold a container to it. */
   storageBytes: number;
+  gpuUuids: readonly string[];
+  volumes: readonly VolumeMount[];
+}
 
-export interface PullOrder {
-  image: string;
+export interface VolumeMount {
+  name: string;
+  mount: string;
+}
+
+/** A volume to be made, with the file tree of an image in it. */
+export interface VolumeOrder {
+  name: string;
+  labels: Readonly<Record<string, string>>;
+  imageId: string;
+}
+
+export interface VolumeOptions {
+  onProgress: (copiedBytes: number) => void;
+  signal: AbortSignal;
+}
+
+/** A run that has volumes. */
+export interface VolumeSummary {
+  runUuid: string;
+  clusterUuid: string;
+}
+
 /** The network that containers of runs are put on. */
 export interface NetworkOrder {
   name: string;
   bridge: string;
 }
 
+export interface PullOrder {
+  image: string;
   credentials: { user: string; secret: string; host: string } | null;
 }
 
@@ -135,17 +159,17 @@ export interface Runtime {
   readLogs(request: LogRequest): AsyncIterable<readonly LogEntry[]>;
   /** The end of both streams, at most `lineCount` lines of each, in order of time. */
   readLastLines(containerId: string, lineCount: number): Promise<string>;
-}
-
-export interface WatchOptions {
-  onReady: () => void;
-  onChange: (runUuid: string) => void;
   /** Makes the network unless it exists; containers made from then on join it. The name of its bridge. */
   joinNetwork?(order: NetworkOrder): Promise<string>;
   /** Calls `onChange` when the engine changed a network or its settings; settles when the stream breaks. */
   watchNetworks?(options: { onChange: () => void; signal: AbortSignal }): Promise<void>;
   /** Bytes of the container's writable layer and volumes on disk; null when it is gone. */
   measureStorage?(containerId: string): Promise<number | null>;
+}
+
+export interface WatchOptions {
+  onReady: () => void;
+  onChange: (runUuid: string) => void;
   signal: AbortSignal;
 }
 
@@ -160,4 +184,6 @@ export const labelNames = {
   run: 'flotilla.run',
   job: 'flotilla.job',
   attempt: 'flotilla.attempt',
+  /** Of containers that never run: the run whose volume they help to fill. */
+  volumeOf: 'flotilla.volume-of',
 } as const;
