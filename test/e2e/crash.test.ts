@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '../../src/sdk/client.ts';
 import { ConnectionError } from '../../src/sdk/errors.ts';
 import { signRequest } from '../../src/sdk/sign.ts';
-import { type Command, runCommand } from './support/command.ts';
+import type { Command } from './support/command.ts';
 import { counted, countingScript } from './support/counting.ts';
 import { containersOf, containersWith, needsDocker } from './support/docker.ts';
 import { eventually } from './support/eventually.ts';
@@ -186,7 +186,7 @@ test(
     const other = createPlace();
     try {
       let server = await other.server();
-      let node = await startNode(other);
+      let node = await other.node();
       const far = other.client();
       const counting = await startCounting(far);
 
@@ -206,7 +206,7 @@ test(
       const cancelled = await far.jobs.cancel(stopped.uuid, { reason: 'while its agent was away' });
       assert.equal(cancelled.status, 'CANCELLED');
       await sleep(2000);
-      node = await startNode(other);
+      node = await other.node();
       await assertShort(far, left.uuid, left.code);
       await assertGoesOn(far, counting);
       await assertCancelled(far, stopped.uuid);
@@ -218,27 +218,6 @@ test(
     }
   },
 );
-
-/** Registers the node at its first start. */
-async function startNode(other: Place): Promise<Command> {
-  const keyFile = join(other.folder, 'far-node-key.json');
-  const admin = ['--key-file', join(other.dataDirectory, 'admin-key.json')];
-  if (!readdirSync(other.folder).includes('far-node-key.json')) {
-    const { code, output } = await runCommand([
-      'node',
-      'register',
-      '--name',
-      'far',
-      '--out',
-      keyFile,
-      ...admin,
-    ]);
-    assert.equal(code, 0, output);
-  }
-  const command = other.start(['node', 'run', '--node-key', keyFile]);
-  await command.until(/Connected to the server/);
-  return command;
-}
 
 async function startShort(of: Client, code: number): Promise<{ uuid: string; code: number }> {
   const { uuid } = await of.jobs.create(aScript(`echo begun; sleep 1.5; echo ended; exit ${code}`));

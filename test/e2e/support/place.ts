@@ -1,11 +1,11 @@
 // One installation under test: a data directory of its own, the commands that run on it, and their complete removal.
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { CreateJobBody, Job } from '../../../src/protocol/job.ts';
 import type { JobRun } from '../../../src/protocol/job-run.ts';
 import { type Client, createClient } from '../../../src/sdk/client.ts';
-import { type Command, startCommand } from './command.ts';
+import { type Command, runCommand, startCommand } from './command.ts';
 import { containersWith, docker, needsDocker } from './docker.ts';
 import { eventually } from './eventually.ts';
 
@@ -18,6 +18,8 @@ export interface Place {
   up(args?: readonly string[], env?: Record<string, string>): Promise<Command>;
   /** `flotilla server`, listening; the same port at every start. */
   server(): Promise<Command>;
+  /** `flotilla node run` for that server, registered at its first start and connected on return. */
+  node(env?: Record<string, string>): Promise<Command>;
   /** With the key and the address of admin-key.json. */
   client(ca?: string): Client;
   adminKey(): { public_key: string; secret_key: string; url: string };
@@ -59,6 +61,13 @@ export function createPlace(): Place {
       port = Number(new URL(adminKey().url).port);
       return command;
     },
+    async node(env) {
+      const keyFile = join(folder, 'node-key.json');
+      if (!existsSync(keyFile)) await register(keyFile, join(dataDirectory, 'admin-key.json'));
+      const command = start(['node', 'run', '--node-key', keyFile], env);
+      await command.until(/Connected to the server/);
+      return command;
+    },
     client(ca) {
       const { url, public_key: publicKey, secret_key: secretKey } = adminKey();
       const client = createClient({ url, publicKey, secretKey, ...(ca === undefined ? {} : { ca }) });
@@ -75,6 +84,12 @@ export function createPlace(): Place {
       rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
     },
   };
+}
+
+async function register(keyFile: string, adminKeyFile: string): Promise<void> {
+  const options = ['--name', 'far', '--out', keyFile, '--key-file', adminKeyFile];
+  const { code, output } = await runCommand(['node', 'register', ...options]);
+  assert.equal(code, 0, output);
 }
 
 async function endWithin(command: Command, limitMs: number): Promise<void> {
@@ -107,6 +122,12 @@ async function removeContainers(folder: string): Promise<void> {
     const left = await containersWith(`flotilla.node=${nodeUuid}`);
     if (left.length > 0) await docker('rm', '-f', ...left.map(({ id }) => id));
   }
+}
+
+/** Makes a node see this many GPUs; the engine of scripts/with-docker.sh hands them out. */
+export function stubGpus(count: number): Record<string, string> {
+  const stubs = resolve(import.meta.dirname, '../../support/stubs');
+  return { PATH: `${stubs}:${process.env.PATH}`, FLOTILLA_TEST_GPU_COUNT: String(count) };
 }
 
 type Container = CreateJobBody['parameters']['parameters'];

@@ -1,0 +1,205 @@
+// Machines on one machine: a server and two nodes, each in a network namespace of its own, and this one as the client.
+// The client reaches the server alone; so does each node, which no one can reach.
+import assert from 'node:assert/strict';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { mkdirSync, openSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Client, createClient } from '../../../src/sdk/client.ts';
+import { importReferenceImages } from '../../support/images/reference-images.ts';
+import { mainFile } from './command.ts';
+import { eventually } from './eventually.ts';
+
+const apiPort = 7070;
+const nodeCount = 2;
+/** Addresses of the client's link; a node's link is 10.99.N.1 (server) and 10.99.N.2. */
+export const clientAddress = '10.98.0.2';
+export const serverAddress = '10.98.0.1';
+
+interface Machine {
+  pid: number;
+  start(command: readonly string[], options: { log: string; env?: Record<string, string> }): ChildProcess;
+  run(...command: string[]): void;
+}
+
+export interface LabNode {
+  uuid: string;
+  name: string;
+  dockerHost: string;
+}
+
+export interface Lab {
+  client: Client;
+  nodes: LabNode[];
+  /** What server and agents wrote, for a failure's message. */
+  logs(): string;
+  remove(): Promise<void>;
+}
+
+/** Everything is up and both nodes are connected; their engines know the reference images. */
+export async function createLab(folder: string): Promise<Lab> {
+  const children: ChildProcess[] = [];
+  const logFiles: string[] = [];
+  const keep = (child: ChildProcess, log: string) => {
+    children.push(child);
+    logFiles.push(log);
+  };
+  const server = await aMachine(children);
+  link(server, { name: 'client', local: clientAddress, remote: serverAddress });
+  const machines = await Promise.all(Array.from({ length: nodeCount }, () => aMachine(children)));
+  for (const [index, machine] of machines.entries()) linkNode(server, machine, index + 1);
+  const engines = machines.map((machine, index) =>
+    startEngine(machine, join(folder, `node-${index + 1}`), keep),
+  );
+  const client = await startServer(server, folder, keep);
+  const nodes = await Promise.all(
+    machines.map(async (machine, index) => {
+      const dockerHost = (await engines[index]) ?? '';
+      return startAgent(machine, { client, dockerHost, number: index + 1, folder, keep });
+    }),
+  );
+  await eventually('both nodes to be ready', async () => {
+    const { data } = await client.nodes.list();
+    return data.filter(({ status }) => status === 'ready').length === nodeCount;
+  });
+  return {
+    client,
+    nodes,
+    logs: () => logFiles.map((file) => `${file}\n${readFileSync(file, 'utf8').slice(-8_000)}`).join('\n'),
+    async remove() {
+      client.close();
+      for (const child of children.toReversed()) await end(child);
+    },
+  };
+}
+
+type Keep = (child: ChildProcess, log: string) => void;
+
+/** A network namespace lives as long as the process that holds it, and that one ends with this process. */
+async function aMachine(children: ChildProcess[]): Promise<Machine> {
+  const holder = spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', '--net', 'sleep', 'infinity'], {
+    stdio: 'ignore',
+  });
+  children.push(holder);
+  const { pid } = holder;
+  assert.ok(pid);
+  const own = readlinkSync('/proc/self/ns/net');
+  await eventually('a network namespace', async () => readlinkSync(`/proc/${pid}/ns/net`) !== own);
+  const inside = ['nsenter', `--net=/proc/${pid}/ns/net`, '--'];
+  const machine: Machine = {
+    pid,
+    start([program = '', ...args], { log, env = {} }) {
+      const output = openSync(log, 'a');
+      return spawn('setpriv', ['--pdeathsig', 'TERM', ...inside, program, ...args], {
+        env: { ...plainEnvironment(), ...env },
+        stdio: ['ignore', output, output],
+      });
+    },
+    run: (...command) => ip([...inside, ...command]),
+  };
+  machine.run('ip', 'link', 'set', 'lo', 'up');
+  return machine;
+}
+
+function ip([program = '', ...args]: readonly string[]): void {
+  execFileSync(program, args, { timeout: 10_000, stdio: ['ignore', 'ignore', 'pipe'] });
+}
+
+/** A cable between this namespace and the machine. */
+function link(machine: Machine, ends: { name: string; local: string; remote: string }): void {
+  const { name, local, remote } = ends;
+  ip(['ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', name, 'netns', String(machine.pid)]);
+  ip(['ip', 'address', 'add', `${local}/24`, 'dev', name]);
+  ip(['ip', 'link', 'set', name, 'up']);
+  machine.run('ip', 'address', 'add', `${remote}/24`, 'dev', name);
+  machine.run('ip', 'link', 'set', name, 'up');
+}
+
+function linkNode(server: Machine, node: Machine, number: number): void {
+  const name = `node${number}`;
+  server.run('ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', 'up0', 'netns', String(node.pid));
+  server.run('ip', 'address', 'add', `10.99.${number}.1/24`, 'dev', name);
+  server.run('ip', 'link', 'set', name, 'up');
+  node.run('ip', 'address', 'add', `10.99.${number}.2/24`, 'dev', 'up0');
+  node.run('ip', 'link', 'set', 'up0', 'up');
+}
+
+/** An engine of the machine's own, since containers are reached in their engine's namespace alone. */
+async function startEngine(machine: Machine, folder: string, keep: Keep): Promise<string> {
+  mkdirSync(folder);
+  const dockerHost = `unix://${folder}/docker.sock`;
+  const places = [
+    '--data-root',
+    `${folder}/data`,
+    '--exec-root',
+    `${folder}/exec`,
+    '--pidfile',
+    `${folder}/pid`,
+  ];
+  const log = `${folder}/dockerd.log`;
+  keep(machine.start(['dockerd', ...places, '-H', dockerHost], { log }), log);
+  await eventually(`the engine at ${dockerHost}`, async () => {
+    try {
+      execFileSync('docker', ['-H', dockerHost, 'version'], { timeout: 5_000, stdio: 'ignore' });
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  importReferenceImages(dockerHost);
+  return dockerHost;
+}
+
+async function startServer(machine: Machine, folder: string, keep: Keep): Promise<Client> {
+  const log = join(folder, 'server.log');
+  const dataDirectory = join(folder, 'data');
+  const address = ['--host', '0.0.0.0', '--port', String(apiPort), '--insecure-http'];
+  const gateway = ['--public-host', serverAddress];
+  const args = ['server', '--data-dir', dataDirectory, ...address, ...gateway];
+  const child = machine.start([process.execPath, mainFile, ...args], { log });
+  keep(child, log);
+  const key = await eventually('the admin key', async () => {
+    assert.equal(child.exitCode, null, `the server ended: ${readFileSync(log, 'utf8')}`);
+    try {
+      return JSON.parse(readFileSync(join(dataDirectory, 'admin-key.json'), 'utf8'));
+    } catch {
+      return null;
+    }
+  });
+  const url = `http://${serverAddress}:${apiPort}`;
+  return createClient({ url, publicKey: key.public_key, secretKey: key.secret_key });
+}
+
+async function startAgent(
+  machine: Machine,
+  at: { client: Client; dockerHost: string; number: number; folder: string; keep: Keep },
+): Promise<LabNode> {
+  const { client, dockerHost, number, folder, keep } = at;
+  const name = `node-${number}`;
+  const { uuid, key } = await client.nodes.create({ name });
+  const keyFile = join(folder, name, 'node-key.json');
+  const url = `http://10.99.${number}.1:${apiPort}`;
+  writeFileSync(keyFile, JSON.stringify({ ...key, url, node_uuid: uuid }), { mode: 0o600 });
+  const log = join(folder, name, 'agent.log');
+  const socket = dockerHost.replace('unix://', '');
+  const args = ['node', 'run', '--node-key', keyFile, '--docker-socket', socket];
+  const env = { FLOTILLA_DATA_DIR: join(folder, name, 'state') };
+  keep(machine.start([process.execPath, mainFile, ...args], { log, env }), log);
+  return { uuid, name, dockerHost };
+}
+
+/** A process that does not end is killed: dockerd needs a second for its containers. */
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), 15_000);
+  await ended;
+  clearTimeout(timer);
+}
+
+function plainEnvironment(): NodeJS.ProcessEnv {
+  const kept = Object.entries(process.env).filter(
+    ([name]) => !/^(FLOTILLA_|PG|DATABASE_|NODE_TEST_|DOCKER_)/.test(name),
+  );
+  return Object.fromEntries([...kept, ['PATH', `${process.env.PATH}:/usr/sbin:/sbin`]]);
+}
