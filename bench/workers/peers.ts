@@ -30,14 +30,16 @@ async function openBoss(connectionString: string): Promise<Opened> {
   return {
     send: () => boss.send('jobs', payload),
     async work(done) {
-      // One job a fetch and many fetchers, polling as often as it allows and again at once after a full fetch.
+      // Its fast way: many jobs a fetch, and the next fetch at once after a full one.
       const options = {
-        batchSize: 1,
-        localConcurrency: concurrency,
+        batchSize: 100,
+        localConcurrency: 4,
         pollingIntervalSeconds: 0.5,
         burstWhenBatchFull: true,
       };
-      await boss.work('jobs', options, async () => done());
+      await boss.work('jobs', options, async (jobs) => {
+        for (const _ of jobs) done();
+      });
       return () => boss.offWork('jobs');
     },
   };
