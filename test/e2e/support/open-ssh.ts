@@ -74,6 +74,8 @@ export class OpenSsh {
     const child = spawn('ssh', [...options, ...this.#sshArguments(command)], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+    // Unread, it would hold back the end; who wants the first of it listens at once.
+    child.stdout.resume();
     let told = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       told += text;

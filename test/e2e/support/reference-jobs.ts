@@ -24,7 +24,7 @@ export function urlOf(urls: readonly NodeUrl[], description: string): NodeUrl {
 export async function readyUrlOf(client: Client, jobUuid: string, description: string): Promise<NodeUrl> {
   return eventually(`port ${description} of job ${jobUuid} to be ready`, async () => {
     const { status, status_reason, node_urls } = await onlyRunOf(client, jobUuid);
-    assert.equal(status, 'RUNNING', status_reason ?? undefined);
+    assert.equal(status, 'RUNNING', `the run is ${status}: ${status_reason}`);
     const url = urlOf(node_urls, description);
     return url.ready ? url : null;
   });

@@ -77,8 +77,11 @@ function treeArchive(): string {
 
 /** Downloaded before by `npm test`; in a namespace without network only what is there already can be used. */
 function packagesFolder(): string {
-  const options = { encoding: 'utf8', timeout: 10 * limitMs, stdio: ['ignore', 'pipe', 'inherit'] } as const;
-  return execFileSync(process.execPath, [downloadScript], options).trim();
+  return execFileSync(process.execPath, [downloadScript], {
+    encoding: 'utf8',
+    timeout: 10 * limitMs,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  }).trim();
 }
 
 /** /bin, /lib and the others are links into /usr before any package is unpacked, as on every present Debian. */
