@@ -44,9 +44,9 @@ export function jobRunRoutes(app: FastifyInstance, deps: ApiDeps): void {
       response: { 200: JobRunList },
     },
   };
+  app.get('/v1/job-runs', list, (request) => listRuns(request, deps));
   // The older guide writes jobs-runs.
-  for (const path of ['/v1/job-runs', '/v1/jobs-runs'])
-    app.get(path, list, (request) => listRuns(request, deps));
+  app.get('/v1/jobs-runs', list, (request) => listRuns(request, deps));
   app.get(
     '/v1/job-runs/:uuid',
     {
@@ -116,7 +116,11 @@ async function getRun(request: FastifyRequest, deps: ApiDeps): Promise<JobRunDet
 async function getLogs(request: FastifyRequest, deps: ApiDeps): Promise<JobRunLogs> {
   const { offset, limit } = logRange(rawQueryOf(request));
   const run = await requireRun(request, deps);
-  const slice = await readLog(deps.database, { runId: run.id, offset, limit: Math.max(limit, minSliceBytes) });
+  const slice = await readLog(deps.database, {
+    runId: run.id,
+    offset,
+    limit: Math.max(limit, minSliceBytes),
+  });
   const isComplete = run.releasedAtMs !== null;
   const reachesEnd = slice.offset + slice.bytes.length >= slice.totalBytes;
   // A character may continue in bytes that are still to come; at the very end it is shown as it is.
