@@ -9,8 +9,18 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { fail } from './runtime.mjs';
 
-const programs = ['bash', 'nginx', 'openssh-client', 'openssh-server', 'openssh-sftp-server', 'sudo'];
-/** Of what the programs depend on, only libraries go into an image; these serve package configuration or awk. */
+const programs = [
+  'bash',
+  'nginx',
+  'openssh-client',
+  'openssh-server',
+  'openssh-sftp-server',
+  'python3-minimal',
+  'sudo',
+];
+/** Of what the programs depend on, only libraries and Python itself go into an image. */
+const used = /^z?lib|^python3\.\d+-minimal$/;
+/** Libraries of package configuration, awk and Perl. */
 const unused =
   /-perl$|-common$|^lib(perl|debian|elogind|newt|slang|mpfr|gmp|sigsegv|readline|gdbm|semanage|sepol)/;
 const downloadLimitMs = 5 * 60_000;
@@ -62,9 +72,7 @@ function withLibraries() {
     ...kinds.map((kind) => `--no-${kind}`),
     ...programs,
   ]);
-  const libraries = (listed ?? '')
-    .split('\n')
-    .filter((name) => /^z?lib\S+$/.test(name) && !unused.test(name));
+  const libraries = (listed ?? '').split('\n').filter((name) => used.test(name) && !unused.test(name));
   // A name alone may be of a virtual package, which cannot be downloaded.
   const shown = apt('apt-cache', ['show', '--no-all-versions', ...libraries]) ?? '';
   const real = [...shown.matchAll(/^Package: (.+)$/gm)].map(([, name]) => name);

@@ -1,4 +1,4 @@
-// Images like the reference's, made offline from Debian packages: test/ssh-base:1 and test/access-token:1.
+// Images like the reference's, made offline from Debian packages: test/ssh-base:1 and test/access-token:1; and test/echo:1.
 import { execFileSync } from 'node:child_process';
 import { hash } from 'node:crypto';
 import {
@@ -21,12 +21,14 @@ import { duser, rootFiles } from './root-files.ts';
 export const sshBaseImage = { image: 'test/ssh-base', tag: '1' };
 /** The same with an API behind HTTP basic auth on port 5000: duser and CONTAINER_ACCESS_TOKEN. */
 export const accessTokenImage = { image: 'test/access-token', tag: '1' };
+/** Servers for bytes: HTTP and WebSocket on port 8000, TCP echo on 9000. See echo.py. */
+export const echoImage = { image: 'test/echo', tag: '1' };
 
 const limitMs = 120_000;
 const downloadScript = resolve(import.meta.dirname, '../../../scripts/image-packages.mjs');
 const unneeded = ['doc', 'man', 'locale', 'info', 'lintian', 'bug', 'bash-completion'];
 
-/** Makes both known to the engine at this DOCKER_HOST, in about 1.5 s; the file tree is built once and kept. */
+/** Makes them known to the engine at this DOCKER_HOST, in about 1.5 s; the file tree is built once and kept. */
 export function importReferenceImages(dockerHost = process.env.DOCKER_HOST): void {
   const env = { ...process.env, ...(dockerHost === undefined ? {} : { DOCKER_HOST: dockerHost }) };
   const docker = (args: readonly string[], input?: string) =>
@@ -46,8 +48,10 @@ export function importReferenceImages(dockerHost = process.env.DOCKER_HOST): voi
     'CMD ["sleep", "infinity"]',
   ];
   docker(['import', ...settings.flatMap((setting) => ['-c', setting]), treeArchive(), base]);
-  const token = `${accessTokenImage.image}:${accessTokenImage.tag}`;
-  docker(['build', '-q', '-t', token, '-'], `FROM ${base}\nENTRYPOINT ["/entrypoint-token.sh"]\nCMD []\n`);
+  const derive = ({ image, tag }: typeof sshBaseImage, settings: string) =>
+    docker(['build', '-q', '-t', `${image}:${tag}`, '-'], `FROM ${base}\n${settings}\nCMD []\n`);
+  derive(accessTokenImage, 'ENTRYPOINT ["/entrypoint-token.sh"]');
+  derive(echoImage, 'EXPOSE 8000 9000\nENTRYPOINT ["python3", "/echo.py"]');
 }
 
 /** A tar of the images' file tree, named after what it is made of. */

@@ -1,4 +1,6 @@
 // What the reference's images add to their distribution: user duser, its sudo rules, sshd, nginx and the entrypoints.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 export interface RootFile {
   path: string;
@@ -93,6 +95,7 @@ export const rootFiles: readonly RootFile[] = [
   { path: 'etc/ssh/sshd_config', content: sshdConfig, mode: 0o644 },
   { path: 'etc/nginx/nginx.conf', content: nginxConfig, mode: 0o644 },
   { path: 'entrypoint.sh', content: baseEntrypoint, mode: 0o755 },
+  { path: 'echo.py', content: readFileSync(join(import.meta.dirname, 'echo.py'), 'utf8'), mode: 0o644 },
   { path: 'entrypoint-token.sh', content: tokenEntrypoint, mode: 0o755 },
   { path: `${duser.home.slice(1)}/api/v1/models`, content: modelsAnswer, mode: 0o644 },
 ];
