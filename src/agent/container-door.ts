@@ -1,37 +1,54 @@
 // Into a running container: programs beside the main one, and file trees as tar; a narrow port with the engine behind it.
-import { type Duplex, PassThrough, type Readable } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import Docker from 'dockerode';
 import type { ExecRequest } from '../protocol/exec.ts';
+import { doorRefusal } from './door-refusals.ts';
+import { type OutputPiece, splitOutput, terminalOutput } from './exec-output.ts';
+import { endSession } from './exec-processes.ts';
+
+export interface ExecEnd {
+  /** null when the engine does not know. */
+  exitCode: number | null;
+  /** false: the engine could not start it, and its output is the engine's own words. */
+  hasStarted: boolean;
+}
 
 export interface RunningExec {
   /** With a terminal everything is on stdout. */
-  stdout: Readable;
-  stderr: Readable | null;
+  output: AsyncIterable<OutputPiece>;
   stdin: Duplex;
   resize(size: { cols: number; rows: number }): Promise<void>;
-  /** After the output has ended; null when the engine does not know. */
-  exitCode(): Promise<number | null>;
+  /** Resolves when the program has ended; rejects when its container is gone. */
+  end(signal: AbortSignal): Promise<ExecEnd>;
   /** Ends the program when nobody listens to it any more. */
   kill(): Promise<void>;
 }
 
+/** Calls throw ContainerDoorClosed for what a user can get wrong. */
 export interface ContainerDoor {
   exec(containerId: string, request: ExecRequest): Promise<RunningExec>;
   readTree(containerId: string, path: string): Promise<Readable>;
+  /** Throws unless the path is a folder: before any byte of a tar is sent for it. */
+  requireFolder(containerId: string, path: string): Promise<void>;
   writeTree(containerId: string, path: string, tar: Readable): Promise<void>;
 }
 
-/** Docker's own words for what a user can get wrong. */
-export class ContainerDoorClosed extends Error {
-  override name = 'ContainerDoorClosed';
-}
+const answerMs = 30_000;
+/** Unpacking a large tar on a slow disk. */
+const writeMs = 30 * 60_000;
+const startedPollMs = 10;
+const endedPollMs = { first: 10, last: 1_000 };
 
 export class DockerDoor implements ContainerDoor {
   readonly #docker: Docker;
 
+  /** `socketPath` null: DOCKER_HOST, else the usual socket. */
   constructor(socketPath: string | null) {
+    const path = socketPath?.replace(/^unix:\/\//, '');
+    // A socket that was asked for goes before DOCKER_HOST, which the modem would prefer.
     this.#docker = new Docker(
-      socketPath === null ? {} : { socketPath: socketPath.replace(/^unix:\/\//, '') },
+      path === undefined ? {} : { socketPath: path, host: undefined, protocol: 'http' as const },
     );
   }
 
@@ -47,70 +64,78 @@ export class DockerDoor implements ContainerDoor {
       }),
     );
     const stdin = await told(exec.start({ hijack: true, stdin: true, Tty: tty }));
-    if (tty && cols !== null && rows !== null) await exec.resize({ h: rows, w: cols }).catch(() => {});
-    const output = tty ? { stdout: stdin, stderr: null } : this.#split(stdin);
+    const resize = async (size: { cols: number; rows: number }) =>
+      void (await told(exec.resize({ h: size.rows, w: size.cols })));
+    if (tty && cols !== null && rows !== null) void resizeOnceStarted(() => resize({ cols, rows }));
     return {
-      ...output,
+      output: tty ? terminalOutput(stdin) : splitOutput(stdin),
       stdin,
-      resize: async (size) => void (await exec.resize({ h: size.rows, w: size.cols })),
-      exitCode: async () => (await exec.inspect()).ExitCode,
-      kill: async () => killProgram(await exec.inspect()),
+      resize,
+      end: (signal) => endOf(exec, signal),
+      kill: () => killProgram(exec, containerId),
     };
   }
 
   async readTree(containerId: string, path: string): Promise<Readable> {
-    return (await told(this.#docker.getContainer(containerId).getArchive({ path }))) as Readable;
+    const call = this.#docker.getContainer(containerId).getArchive({ path });
+    return (await told(call, path)) as Readable;
+  }
+
+  async requireFolder(containerId: string, path: string): Promise<void> {
+    // "/." makes the engine follow a link and refuse what is no folder.
+    const folder = `${path.replace(/\/+$/, '')}/.`;
+    await told(this.#docker.getContainer(containerId).infoArchive({ path: folder }), path);
   }
 
   async writeTree(containerId: string, path: string, tar: Readable): Promise<void> {
-    await told(this.#docker.getContainer(containerId).putArchive(tar, { path }));
-  }
-
-  #split(stream: Duplex): { stdout: Readable; stderr: Readable } {
-    const stdout = new PassThrough();
-    const stderr = new PassThrough();
-    this.#docker.modem.demuxStream(stream, stdout, stderr);
-    stream.once('end', () => {
-      stdout.end();
-      stderr.end();
-    });
-    return { stdout, stderr };
+    // The files belong to the user the container runs as; a folder is not replaced by a file, nor the other way round.
+    const options = { path, copyUIDGID: 'true', noOverwriteDirNonDir: 'true' };
+    await told(this.#docker.getContainer(containerId).putArchive(tar, options), path, writeMs);
   }
 }
 
-/** The engine's refusal as a sentence, without its wrapping. */
-async function told<T>(call: Promise<T>): Promise<T> {
+/** The engine's refusal as a sentence, and an end to waiting for it. */
+async function told<T>(call: Promise<T>, path: string | null = null, limitMs = answerMs): Promise<T> {
+  const timer = new AbortController();
+  const late = sleep(limitMs, null, { signal: timer.signal }).then(() => {
+    throw new Error('The container engine did not answer in time; try again.');
+  });
+  late.catch(() => {});
   try {
-    return await call;
+    return await Promise.race([call, late]);
   } catch (error) {
-    const { json, message } = error as { json?: { message?: string }; message?: string };
-    throw new ContainerDoorClosed(json?.message ?? message ?? 'The container engine refused.', {
-      cause: error,
-    });
+    throw doorRefusal(error, path);
+  } finally {
+    timer.abort();
   }
 }
 
-const hangUpMs = 2_000;
-
-/** The engine cannot end an exec; its process is this machine's, and the agent is root where it may. */
-async function killProgram({
-  Pid: pid,
-  Running: isRunning,
-}: {
-  Pid: number;
-  Running: boolean;
-}): Promise<void> {
-  if (!isRunning || pid <= 0) return;
-  signalIfAlive(pid, 'SIGHUP');
-  await new Promise((resolve) => setTimeout(resolve, hangUpMs));
-  signalIfAlive(pid, 'SIGKILL');
+/** The engine refuses a size until the program runs, which is a moment after it said so. */
+async function resizeOnceStarted(resize: () => Promise<void>): Promise<void> {
+  for (let tries = 0; tries < 50; tries += 1) {
+    const isDone = await resize().then(
+      () => true,
+      () => false,
+    );
+    if (isDone) return;
+    await sleep(startedPollMs);
+  }
 }
 
-function signalIfAlive(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch (error) {
-    const { code } = error as { code?: string };
-    if (code !== 'ESRCH' && code !== 'EPERM') throw error;
+/** The output may end a moment before the program, or long before it. */
+async function endOf(exec: Docker.Exec, signal: AbortSignal): Promise<ExecEnd> {
+  for (let waitMs = endedPollMs.first; ; waitMs = Math.min(waitMs * 2, endedPollMs.last)) {
+    const { Running: isRunning, ExitCode: exitCode, Pid: pid } = await told(exec.inspect());
+    if (!isRunning) return { exitCode, hasStarted: pid > 0 };
+    await sleep(waitMs, null, { signal });
+  }
+}
+
+async function killProgram(exec: Docker.Exec, containerId: string): Promise<void> {
+  for (let tries = 0; tries < 50; tries += 1) {
+    const { Running: isRunning, Pid: pid } = await told(exec.inspect());
+    if (!isRunning) return;
+    if (pid > 0) return endSession(pid, containerId);
+    await sleep(startedPollMs);
   }
 }

@@ -1,14 +1,17 @@
 // Exec streams: frames from the server become a program's input, its output becomes frames.
-import type { ServerHttp2Stream } from 'node:http2';
-import type { Readable } from 'node:stream';
+import { constants, type ServerHttp2Stream } from 'node:http2';
 import { requestHeader } from '../protocol/data-streams.ts';
-import { channels, type ExecRequest } from '../protocol/exec.ts';
+import { channels, type ExecRequest, readSize } from '../protocol/exec.ts';
 import { encodeFrame, type Frame, FrameReader } from '../protocol/frames.ts';
-import { type ContainerDoor, ContainerDoorClosed, type RunningExec } from './container-door.ts';
+import type { ContainerDoor, RunningExec } from './container-door.ts';
+import { ContainerDoorClosed, startRefusal } from './door-refusals.ts';
+import type { OutputPiece } from './exec-output.ts';
+import type { AgentLog } from './log.ts';
 import { refuse, type StreamHandler } from './tunnel.ts';
 
 export interface DoorStreamDeps {
   door: ContainerDoor;
+  log: AgentLog;
   /** null: no container of that run is up on this node. */
   findRun: (runUuid: string) => { containerId: string } | null;
 }
@@ -16,91 +19,146 @@ export interface DoorStreamDeps {
 export function execStreams(deps: DoorStreamDeps): StreamHandler {
   return (stream, { target, headers }) => {
     const run = deps.findRun(target.runUuid);
-    if (run === null) return refuse(stream, runNotHere);
     const request = readRequest<ExecRequest>(headers);
+    if (run === null || request === null) return refuse(stream, run === null ? runNotHere : unreadable);
     deps.door.exec(run.containerId, request).then(
-      (exec) => serve(stream, exec),
-      (error) => refuse(stream, refusalOf(error)),
+      (exec) => serve(stream, { exec, request, log: deps.log }),
+      (error) => refuse(stream, refusalOf(error, deps.log)),
     );
   };
 }
 
 export const runNotHere = {
-  status: 404,
-  code: 'run_not_here',
+  status: 409,
+  code: 'conflict',
   message: 'No container of this job run is up on the node.',
 };
 
-export function readRequest<T>(headers: Readonly<Record<string, unknown>>): T {
-  return JSON.parse(decodeURIComponent(String(headers[requestHeader]))) as T;
+export const unreadable = {
+  status: 400,
+  code: 'unavailable',
+  message: 'The agent cannot read the request; update it.',
+};
+
+/** null: not JSON. The server checked what is in it. */
+export function readRequest<T>(headers: Readonly<Record<string, unknown>>): T | null {
+  try {
+    return JSON.parse(decodeURIComponent(String(headers[requestHeader]))) as T;
+  } catch {
+    return null;
+  }
 }
 
-export function refusalOf(error: unknown): { status: number; code: string; message: string } {
-  const message = error instanceof Error ? error.message : String(error);
-  const status = error instanceof ContainerDoorClosed ? 409 : 502;
-  return { status, code: 'conflict', message };
+export function refusalOf(error: unknown, log: AgentLog): { status: number; code: string; message: string } {
+  if (error instanceof ContainerDoorClosed && error.status < 500) return error;
+  const { cause } = error as { cause?: unknown };
+  log.warn({ reason: String(cause ?? error) }, 'the engine refused a stream into a container');
+  if (error instanceof ContainerDoorClosed) return error;
+  return { status: 502, code: 'unavailable', message: 'The node could not do this; try again.' };
 }
 
-function serve(stream: ServerHttp2Stream, exec: RunningExec): void {
+interface Served {
+  exec: RunningExec;
+  request: ExecRequest;
+  log: AgentLog;
+}
+
+function serve(stream: ServerHttp2Stream, served: Served): void {
+  const { exec, log } = served;
+  const closed = new AbortController();
+  let hasEnded = false;
+  // A program whose reader is gone must not fail the agent.
+  exec.stdin.on('error', () => {});
+  stream.once('close', () => {
+    closed.abort();
+    if (!hasEnded) hangUp(exec, log);
+  });
   if (stream.destroyed) {
-    hangUp(exec);
+    hangUp(exec, log);
     return;
   }
   stream.respond({ ':status': 200 });
   readFrames(stream, exec);
-  const sent = [send(stream, exec.stdout, channels.stdout)];
-  if (exec.stderr !== null) sent.push(send(stream, exec.stderr, channels.stderr));
-  let hasEnded = false;
-  void Promise.all(sent)
-    .then(() => exec.exitCode())
-    .then((exitCode) => {
+  sendAll(stream, served, closed.signal).then(
+    (last) => {
       hasEnded = true;
-      if (!stream.writable) return;
-      stream.end(encodeFrame({ channel: channels.exit, payload: jsonBytes({ exit_code: exitCode }) }));
-    })
-    .catch((error: unknown) => stream.destroy(error instanceof Error ? error : new Error(String(error))));
-  stream.once('close', () => {
-    if (!hasEnded) hangUp(exec);
-  });
+      if (stream.writable) stream.end(last);
+    },
+    (error) => {
+      if (closed.signal.aborted) return;
+      const { code, message } = refusalOf(error, log);
+      stream.end(encodeFrame({ channel: channels.error, payload: jsonBytes({ code, message }) }));
+    },
+  );
 }
 
-function hangUp(exec: RunningExec): void {
+function hangUp(exec: RunningExec, log: AgentLog): void {
   exec.stdin.destroy();
-  // It may have ended on its own meanwhile, which is as good.
-  exec.kill().catch(() => {});
+  exec.kill().catch((error) => log.debug({ reason: String(error) }, 'a program could not be ended'));
 }
 
 function readFrames(stream: ServerHttp2Stream, exec: RunningExec): void {
   const reader = new FrameReader();
   stream.on('data', (data: Buffer) => {
-    for (const frame of reader.read(data)) apply(frame, { stream, exec });
+    try {
+      for (const frame of reader.read(data)) apply(frame, exec);
+    } catch {
+      stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
+      return;
+    }
+    if (!exec.stdin.writableNeedDrain) return;
+    stream.pause();
+    exec.stdin.once('drain', () => stream.resume());
+    exec.stdin.once('close', () => stream.resume());
   });
 }
 
-function apply(
-  { channel, payload }: Frame,
-  { stream, exec }: { stream: ServerHttp2Stream; exec: RunningExec },
-): void {
+function apply({ channel, payload }: Frame, exec: RunningExec): void {
   if (channel === channels.resize) {
-    const { cols, rows } = JSON.parse(Buffer.from(payload).toString()) as { cols: number; rows: number };
+    const size = readSize(payload);
     // A terminal that is gone needs no size.
-    exec.resize({ cols, rows }).catch(() => {});
+    if (size !== null) exec.resize(size).catch(() => {});
   }
   if (channel !== channels.stdin || !exec.stdin.writable) return;
   if (payload.length === 0) exec.stdin.end();
-  else if (!exec.stdin.write(payload)) {
-    stream.pause();
-    exec.stdin.once('drain', () => stream.resume());
-  }
+  else exec.stdin.write(payload);
 }
 
-/** Frames of at most 64 KiB; a slow reader slows the program. */
-async function send(stream: ServerHttp2Stream, output: Readable, channel: number): Promise<void> {
-  for await (const data of output) {
-    if (!stream.writable) return;
-    const isFull = !stream.write(encodeFrame({ channel, payload: data as Buffer }));
-    if (isFull) await new Promise((resolve) => stream.once('drain', resolve).once('close', resolve));
+/** Sends what the program writes, and answers its last frame. A slow reader slows the program. */
+async function sendAll(
+  stream: ServerHttp2Stream,
+  { exec, request }: Served,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  let held: OutputPiece | null = null;
+  let isFirst = true;
+  for await (const piece of exec.output) {
+    if (held !== null) await send(stream, held);
+    held = isFirst && engineWords.test(piece.bytes.toString('latin1', 0, 64)) ? piece : null;
+    if (held === null) await send(stream, piece);
+    isFirst = false;
   }
+  const { exitCode, hasStarted } = await exec.end(signal);
+  if (!hasStarted && exitCode !== 0) {
+    const refusal = startRefusal(request.command[0] ?? '', held?.bytes.toString() ?? '');
+    return encodeFrame({ channel: channels.error, payload: jsonBytes(refusal) });
+  }
+  if (held !== null) await send(stream, held);
+  return encodeFrame({ channel: channels.exit, payload: jsonBytes({ exit_code: exitCode }) });
+}
+
+/** The engine says why a program did not start where the program's output would be: held until it is known whose it is. */
+const engineWords = /^(OCI runtime exec failed|rpc error|cannot exec|container [0-9a-f]+ )/i;
+
+async function send(stream: ServerHttp2Stream, { stream: name, bytes }: OutputPiece): Promise<void> {
+  if (!stream.writable || stream.write(encodeFrame({ channel: channels[name], payload: bytes }))) return;
+  await new Promise<void>((resolve) => {
+    const settle = () => {
+      stream.off('drain', settle).off('close', settle);
+      resolve();
+    };
+    stream.once('drain', settle).once('close', settle);
+  });
 }
 
 function jsonBytes(value: unknown): Uint8Array {

@@ -1,17 +1,17 @@
 // Files streams: a path of the container as a tar, out or in.
-import type { ServerHttp2Stream } from 'node:http2';
+import { constants, type ServerHttp2Stream } from 'node:http2';
 import { pipeline } from 'node:stream/promises';
-import type { FilesRequest } from '../protocol/data-streams.ts';
+import { type FilesRequest, filesWritten } from '../protocol/data-streams.ts';
 import { refuse, type StreamHandler } from './tunnel.ts';
-import { type DoorStreamDeps, readRequest, refusalOf, runNotHere } from './tunnel-exec.ts';
+import { type DoorStreamDeps, readRequest, refusalOf, runNotHere, unreadable } from './tunnel-exec.ts';
 
 export function fileStreams(deps: DoorStreamDeps): StreamHandler {
   return (stream, { target, headers }) => {
     const run = deps.findRun(target.runUuid);
-    if (run === null) return refuse(stream, runNotHere);
-    const { operation, path } = readRequest<FilesRequest>(headers);
-    const place = { containerId: run.containerId, path };
-    void (operation === 'read' ? read(stream, place, deps) : write(stream, place, deps));
+    const request = readRequest<FilesRequest>(headers);
+    if (run === null || request === null) return refuse(stream, run === null ? runNotHere : unreadable);
+    const place = { containerId: run.containerId, path: request.path };
+    void (request.operation === 'read' ? read(stream, place, deps) : write(stream, place, deps));
   };
 }
 
@@ -23,30 +23,41 @@ interface Place {
 async function read(
   stream: ServerHttp2Stream,
   { containerId, path }: Place,
-  { door }: DoorStreamDeps,
+  { door, log }: DoorStreamDeps,
 ): Promise<void> {
   try {
     const tar = await door.readTree(containerId, path);
+    if (stream.destroyed) {
+      tar.destroy();
+      return;
+    }
     stream.respond({ ':status': 200 });
     await pipeline(tar, stream);
   } catch (error) {
-    if (stream.headersSent) stream.destroy();
-    else refuse(stream, refusalOf(error));
+    // Without an error code half a tar would look like a whole one.
+    if (stream.headersSent) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    else refuse(stream, refusalOf(error, log));
   }
 }
 
-/** Accepted at once, since the bytes come after the answer; what goes wrong is said at the end. */
+/** What can be known before is refused; what goes wrong after the bytes began is said at the end. */
 async function write(
   stream: ServerHttp2Stream,
   { containerId, path }: Place,
-  { door }: DoorStreamDeps,
+  { door, log }: DoorStreamDeps,
 ): Promise<void> {
+  try {
+    await door.requireFolder(containerId, path);
+  } catch (error) {
+    return refuse(stream, refusalOf(error, log));
+  }
+  if (stream.destroyed) return;
   stream.respond({ ':status': 200 });
   try {
     await door.writeTree(containerId, path, stream);
-    stream.end();
+    stream.end(filesWritten);
   } catch (error) {
     stream.resume();
-    stream.end(refusalOf(error).message);
+    if (stream.writable) stream.end(refusalOf(error, log).message);
   }
 }

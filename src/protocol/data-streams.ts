@@ -13,11 +13,14 @@ export const refusalMessageHeader = 'flotilla-message';
 /** What an exec or files stream is to do: JSON in encodeURIComponent. */
 export const requestHeader = 'flotilla-request';
 
-/** Reading a path answers its tar; writing takes a tar until its end, and answers nothing or a sentence. */
+/** Reading a path answers its tar; writing takes a tar until its end, and answers `filesWritten` or what went wrong. */
 export interface FilesRequest {
   operation: 'read' | 'write';
   path: string;
 }
+
+/** Said when all files are in their place: an answer without it is a failure. */
+export const filesWritten = 'written';
 
 /** Bytes of one stream that its receiver holds unread at most: bounds what a stalled reader costs. */
 export const streamWindowBytes = 256 * 1024;

@@ -41,6 +41,21 @@ export const channels = {
   resize: 3,
   /** Last frame: JSON `{exit_code}`. */
   exit: 4,
-  /** Last frame: JSON `{code, message}`: the program could not be run. */
+  /** Last frame: JSON `{code, message, exit_code?}`: the program could not be run, or its end is not known. */
   error: 5,
 } as const;
+
+const maxSize = 10_000;
+
+/** The size in a resize frame; null: not one. */
+export function readSize(payload: Uint8Array): { cols: number; rows: number } | null {
+  if (payload.length > 100) return null;
+  try {
+    const { cols, rows } = JSON.parse(new TextDecoder().decode(payload)) as Record<string, unknown>;
+    const isSize = (value: unknown): value is number =>
+      typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= maxSize;
+    return isSize(cols) && isSize(rows) ? { cols, rows } : null;
+  } catch {
+    return null;
+  }
+}
