@@ -106,8 +106,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   }, retentionMs);
   const stop = async () => {
     clearInterval(retention);
-    await closeApi(api);
-    await hub.close();
+    // Together: the listener is closed only when the agents' connections on it are.
+    await Promise.all([closeApi(api), hub.close()]);
     await scheduler.stop();
     await hints.close();
   };
