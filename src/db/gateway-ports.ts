@@ -29,6 +29,8 @@ export async function openPorts(
   sql: Sql,
   runs: readonly { runId: string; ports: readonly number[] }[],
 ): Promise<void> {
+  const withPorts = runs.filter((run) => run.ports.length > 0);
+  if (withPorts.length === 0) return;
   await sql.query(
     {
       name: 'open_ports',
@@ -41,7 +43,7 @@ export async function openPorts(
         )
         update job_runs r set ports = o.ports from opened o where r.id = o.id`,
     },
-    [JSON.stringify(runs.map(({ runId, ports }) => ({ run_id: runId, ports }))), restMs],
+    [JSON.stringify(withPorts.map(({ runId, ports }) => ({ run_id: runId, ports }))), restMs],
   );
 }
 
