@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { join, resolve } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { needsDocker } from './support/docker.ts';
 import { createPlace, type Place } from './support/place.ts';
@@ -26,10 +26,16 @@ async function exercise(variant: string, options: readonly string[]) {
   return JSON.parse(stdout);
 }
 
-for (const variant of ['V1', 'V1b', 'V2', 'V3', 'V4', 'V5', 'WHATWG']) {
-  const wires = variant === 'V1' || variant === 'V3' ? [[], ['--loose-wire']] : [[]];
-  for (const options of wires) {
-    test(`${[variant, ...options].join(' ')}: create, list, get, logs and cancel`, needsDocker, async () => {
+const variants = ['V1', 'V1b', 'V2', 'V3', 'V4', 'V5', 'WHATWG'];
+const exercises: readonly [variant: string, options: readonly string[]][] = [
+  ...variants.map((variant): [string, string[]] => [variant, []]),
+  ['V1', ['--loose-wire']],
+  ['V3', ['--loose-wire']],
+];
+
+describe('create, list, get, runs, logs and cancel', { concurrency: 3, ...needsDocker }, () => {
+  for (const [variant, options] of exercises) {
+    test([variant, ...options].join(' '), async () => {
       const outcome = await exercise(variant, options);
       assert.deepEqual(
         [outcome.variant, outcome.created_status, outcome.status, outcome.cancelled_status],
@@ -39,4 +45,4 @@ for (const variant of ['V1', 'V1b', 'V2', 'V3', 'V4', 'V5', 'WHATWG']) {
       assert.match(outcome.logs, /err/);
     });
   }
-}
+});
