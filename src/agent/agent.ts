@@ -1,5 +1,6 @@
 // The node's agent: wires engine, loop and control connection, and runs until it is told to stop.
 import { type Hello, type Inventory, protocolVersion, type Welcome } from '../protocol/agent-messages.ts';
+import { openStores, readGuardedGpus } from './agent-stores.ts';
 import { type Clock, sleep, systemClock } from './clock.ts';
 import type { NodeIdentity } from './container-order.ts';
 import { ControlPlaneClient } from './control-plane-client.ts';
@@ -42,6 +43,12 @@ export interface AgentOptions {
   isLanAllowed?: boolean;
   /** Another way to keep runs apart than a network and firewall rules of our own. */
   isolation?: Isolation;
+  /** Where the agent keeps what it must remember over its restart; absent: it forgets. */
+  stateDirectory?: string;
+  /** Registries on private addresses that jobs may name: hosts, `host:port` or ranges. */
+  allowedRegistries?: readonly string[];
+  /** Most bytes that images pulled for jobs may take; absent: a fifth of the engine's disk. */
+  imageCacheBytes?: number;
   /** Between two measurements of what runs write to disk. */
   storageEveryMs?: number;
   onConnected?: (welcome: Welcome) => void;
@@ -78,10 +85,21 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     if (before !== null && isNews(before, inventory)) client.send({ type: 'inventory', inventory });
   }
 
+  const { images, gpuGuard } = openStores({
+    ...options,
+    runtime,
+    clock,
+    storageBytes: () => inventory?.storage_bytes ?? 0,
+  });
+  const readNode = () => readInventory(runtime, () => readGuardedGpus(gpuGuard));
+
   const loop: AgentLoop = new AgentLoop({
     runtime,
     clock,
     log,
+    images,
+    gpuGuard,
+    refreshInventory: async () => tellInventory(await readNode()),
     send: (message) => client.send(message),
     sendLog: (chunk) => client.sendLog(chunk),
     inventory: requireInventory,
@@ -89,7 +107,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
 
   async function hello(): Promise<Hello> {
     await isolation.ready;
-    if (inventory === null) tellInventory(await readInventory(runtime));
+    if (inventory === null) tellInventory(await readNode());
     const containers = nodeUuid === null ? [] : await loop.observe(nodeUuid);
     return {
       type: 'hello',
@@ -126,15 +144,19 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     onDisconnect: () => loop.disconnect(),
   });
 
+  async function lookAgain(): Promise<void> {
+    if (signal.aborted || inventory === null) return;
+    try {
+      tellInventory(await readNode());
+    } catch (error) {
+      log.warn({ reason: String(error) }, 'the node could not be looked at');
+    }
+  }
+
   async function refreshInventory(): Promise<void> {
     while (!signal.aborted) {
       await sleep(clock, inventoryEveryMs, signal);
-      if (signal.aborted || inventory === null) continue;
-      try {
-        tellInventory(await readInventory(runtime));
-      } catch (error) {
-        log.warn({ reason: String(error) }, 'the node could not be looked at');
-      }
+      await lookAgain();
     }
   }
 
@@ -143,6 +165,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       isolation.run(signal),
       client.run(signal),
       refreshInventory(),
+      gpuGuard.watch(() => void lookAgain(), signal),
+      images.watch(signal),
       watchStorage(
         {
           runtime,

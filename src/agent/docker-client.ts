@@ -7,10 +7,12 @@ import { RuntimeError } from './runtime.ts';
 
 export interface EngineCall {
   path: string;
-  method?: 'GET' | 'POST' | 'DELETE';
+  method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
   query?: Record<string, string>;
   body?: object;
   authconfig?: Record<string, string>;
+  /** Sent as it is, instead of `body`. */
+  content?: Readable;
   timeoutMs?: number;
   signal?: AbortSignal;
 }
@@ -88,7 +90,7 @@ export class DockerClient {
   }
 
   #dial(call: EngineCall, isStream: boolean): Promise<unknown> {
-    const { path, method = 'GET', query = {}, body = {}, authconfig, signal } = call;
+    const { path, method = 'GET', query = {}, body = {}, authconfig, content, signal } = call;
     signal?.throwIfAborted();
     const timeout = new AbortController();
     const abortSignal = unprinted(
@@ -111,6 +113,7 @@ export class DockerClient {
           method,
           options: { _query: query, _body: body },
           ...(authconfig === undefined ? {} : { authconfig }),
+          ...(content === undefined ? {} : { file: content }),
           isStream,
           abortSignal,
           statusCodes: { 200: true, 201: true, 204: true, 304: true },

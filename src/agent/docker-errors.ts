@@ -60,7 +60,7 @@ const startRules: readonly Rule[] = [
   },
   {
     pattern: /exec format error/i,
-    code: 'bad_command',
+    code: 'image_platform_mismatch',
     sentence: () =>
       "The container's program was built for another processor; use an image for this node's architecture.",
   },
@@ -85,11 +85,28 @@ export function pullError(image: string, text: string): RuntimeError {
   return new RuntimeError(rule?.code ?? 'pull_failed', sentence, { engineText: text });
 }
 
+/** Without a word of the engine's: it may go on with the pull. */
+export function registrySilent(image: string): RuntimeError {
+  return new RuntimeError(
+    'registry_unreachable',
+    `The registry of image "${image}" sent nothing for three minutes; check its network and try again.`,
+  );
+}
+
 /** `text` is what the engine said when the container was created or started. */
 export function startError(text: string): RuntimeError {
   const rule = startRules.find(({ pattern }) => pattern.test(text));
   const sentence = rule?.sentence('the container') ?? 'The container could not be started.';
   return new RuntimeError(rule?.code ?? 'start_failed', sentence, { engineText: text });
+}
+
+/** `text` is what the engine said when a volume was made or filled. */
+export function volumeError(text: string): RuntimeError {
+  if (noSpace.pattern.test(text)) {
+    return new RuntimeError('no_space', noSpace.sentence('the volume'), { engineText: text });
+  }
+  const sentence = 'The files of the image could not be copied into a volume.';
+  return new RuntimeError('volume_failed', sentence, { engineText: text });
 }
 
 /** The sentence, then what the engine said without any of `secrets`: fit to leave the node. */

@@ -1,4 +1,5 @@
 // What the Docker Engine answers and wants, and our words for it.
+import { fullReference } from '../domain/image-reference.ts';
 import {
   type ContainerSpec,
   type ContainerState,
@@ -50,6 +51,7 @@ export interface ContainerInspect extends ContainerPlaces {
 
 export interface ImageInspect {
   Id: string;
+  RepoTags?: string[] | null;
   RepoDigests?: string[] | null;
   Size?: number;
   Config?: { ExposedPorts?: Record<string, object> | null } | null;
@@ -100,14 +102,22 @@ export function containerState({ Id, Image, Config, State }: ContainerInspect): 
   };
 }
 
-export function imageState({ Id, RepoDigests, Size, Config }: ImageInspect): ImageState {
+/** `asked` is the name it was asked for by: one image may have a digest at each of several registries. */
+export function imageState({ Id, RepoDigests, Size, Config }: ImageInspect, asked: string): ImageState {
   const exposed = Object.keys(Config?.ExposedPorts ?? {}).filter((port) => !port.endsWith('/udp'));
   return {
     imageId: Id,
-    digest: RepoDigests?.[0]?.split('@')[1] ?? null,
+    digest: digestFor(asked, RepoDigests ?? []),
+    isFromRegistry: (RepoDigests ?? []).length > 0,
     sizeBytes: Size ?? 0,
     exposedPorts: exposed.map((port) => Number.parseInt(port, 10)).sort((a, b) => a - b),
   };
+}
+
+function digestFor(asked: string, repoDigests: readonly string[]): string | null {
+  const nameOf = (reference: string) => fullReference(reference).replace(/(@.*|:[^/:]*)$/, '');
+  const own = repoDigests.find((repoDigest) => nameOf(repoDigest) === nameOf(asked));
+  return (own ?? repoDigests[0])?.split('@')[1] ?? null;
 }
 
 /** `restarting` and `paused` are not states that we cause; both have a living process. */
@@ -157,6 +167,13 @@ export function createBody(spec: ContainerSpec, place: ContainerPlace): object {
       IpcMode: 'private',
       ...(place.networkName === null ? {} : { NetworkMode: place.networkName }),
       ...(place.hasQuota ? { StorageOpt: { size: String(spec.storageBytes) } } : {}),
+      Mounts: spec.volumes.map(({ name, mount }) => ({
+        Type: 'volume',
+        Source: name,
+        Target: mount,
+        // It holds its own tree; what the image has at that place stays out of it.
+        VolumeOptions: { NoCopy: true },
+      })),
       Mounts: spec.volumes.map(({ name, mount }) => ({
         Type: 'volume',
         Source: name,

@@ -1,7 +1,8 @@
 // The Docker Engine behind the runtime port.
+import { fullReference } from '../domain/image-reference.ts';
 import { killCgroupProcesses } from './cgroup.ts';
 import { DockerClient, EngineRefusal } from './docker-client.ts';
-import { pullError, startError } from './docker-errors.ts';
+import { pullError, registrySilent, startError } from './docker-errors.ts';
 import { LogFrames, toEngineTime } from './docker-logs.ts';
 import { PullMeter } from './docker-pull.ts';
 import { canHoldSize, isQuotaRefusal } from './docker-quota.ts';
@@ -17,7 +18,7 @@ import {
   imageState,
   type ListedContainer,
 } from './docker-shapes.ts';
-import { fillVolume, listVolumes, removeVolumes } from './docker-volumes.ts';
+import { fillVolume, fillVolume, listVolumes, listVolumes, removeVolumes, removeVolumes } from './docker-volumes.ts';
 import { ensureNetwork, refuseUnguarded } from './network-docker.ts';
 import {
   type ContainerSpec,
@@ -99,21 +100,36 @@ export class DockerRuntime implements Runtime {
     return found === null ? null : containerState(found as ContainerInspect);
   }
 
-  async inspectImage(image: string): Promise<ImageState | null> {
+  async inspectImage(image: string, asked = image): Promise<ImageState | null> {
     const found = await this.#orNull({ path: `/images/${image}/json` });
-    return found === null ? null : imageState(found as ImageInspect);
+    return found === null ? null : imageState(found as ImageInspect, asked);
+  }
+
+  async removeImage(nameOrId: string): Promise<'removed' | 'in_use'> {
+    const path = `/images/${nameOrId}`;
+    const found = (await this.#orNull({ path: `${path}/json` })) as ImageInspect | null;
+    if (found === null) return 'removed';
+    // Removal by id would take a single name with it, and somebody gave it that name.
+    if (nameOrId === found.Id && (found.RepoTags ?? []).length > 0) return 'removed';
+    try {
+      await this.#unless([404], { path, method: 'DELETE', timeoutMs: removeTimeoutMs });
+      return 'removed';
+    } catch (error) {
+      if (error instanceof EngineRefusal && error.statusCode === 409) return 'in_use';
+      throw error;
+    }
   }
 
   async pullImage({ image, credentials }: PullOrder, { onProgress, signal }: PullOptions): Promise<void> {
     const stall = new AbortController();
-    const stalled = () => stall.abort(new Error('timeout: the registry sent nothing for three minutes'));
+    const stalled = () => stall.abort(registrySilent(image));
     let timer = setTimeout(stalled, pullStallMs);
     const meter = new PullMeter();
     try {
       const stream = await this.#client.stream({
         path: '/images/create',
         method: 'POST',
-        query: { fromImage: image },
+        query: { fromImage: fullReference(image) },
         ...(credentials === null ? {} : { authconfig: authconfig(credentials) }),
         timeoutMs: pullStallMs,
         signal: AbortSignal.any([stall.signal, signal]),
@@ -127,13 +143,25 @@ export class DockerRuntime implements Runtime {
       meter.end();
     } catch (error) {
       signal.throwIfAborted();
-      if (stall.signal.aborted) throw pullError(image, String(stall.signal.reason));
+      stall.signal.throwIfAborted();
       if (error instanceof EngineRefusal) throw pullError(image, error.message);
       throw error;
     } finally {
       clearTimeout(timer);
     }
     if (meter.error !== null) throw pullError(image, meter.error);
+  }
+
+  fillVolume(order: VolumeOrder, options: VolumeOptions): Promise<void> {
+    return fillVolume(this.#client, order, options);
+  }
+
+  listVolumes(nodeUuid: string): Promise<VolumeSummary[]> {
+    return listVolumes(this.#client, nodeUuid);
+  }
+
+  removeVolumes(runUuid: string): Promise<void> {
+    return removeVolumes(this.#client, runUuid);
   }
 
   fillVolume(order: VolumeOrder, options: VolumeOptions): Promise<void> {

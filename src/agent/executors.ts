@@ -3,13 +3,25 @@ import type { AgentMessage, Inventory, LogChunk, RunError } from '../protocol/ag
 import { type Clock, sleep } from './clock.ts';
 import { containerSpec, type NodeIdentity, pullOrder, secretsOf } from './container-order.ts';
 import { tellWithout } from './docker-errors.ts';
+import type { GpuGuard } from './gpu-guard.ts';
+import type { Images } from './images.ts';
 import type { AgentLog } from './log.ts';
 import { LogShipper } from './log-shipper.ts';
 import type { RunTarget, Step, Work } from './next-steps.ts';
 import type { Outbox } from './outbox.ts';
 import { lastLines, runEvent } from './run-events.ts';
-import { giveUp, newRecord, observeGone, observeState, type RunRecord, tookStep } from './run-record.ts';
-import { type ContainerState, type PullProgress, type Runtime, RuntimeError } from './runtime.ts';
+import { prepareRun } from './run-preparation.ts';
+import {
+  giveUp,
+  leavesBehind,
+  newRecord,
+  observeGone,
+  observeState,
+  type RunRecord,
+  tookStep,
+} from './run-record.ts';
+import { type ContainerState, type Runtime, RuntimeError } from './runtime.ts';
+import { volumeMounts } from './volumes.ts';
 
 export interface ExecutorDeps {
   runtime: Runtime;
@@ -20,6 +32,10 @@ export interface ExecutorDeps {
   sendLog: (chunk: LogChunk) => boolean;
   identity: () => NodeIdentity;
   inventory: () => Inventory;
+  /** Reads the node anew and tells the server what changed. */
+  refreshInventory: () => Promise<void>;
+  images: Images;
+  gpuGuard: GpuGuard;
   records: Map<string, RunRecord>;
   targets: Map<string, RunTarget>;
   /** Takes a run out of the loop. */
@@ -33,7 +49,6 @@ export interface ExecutorDeps {
 /** An engine that does not answer is waited for this long before a run fails for it; a restart takes ten seconds. */
 const engineFailureMs = 30_000;
 const engineRetryMs = 1_000;
-const progressEveryMs = 1_000;
 const lastLineCount = 10;
 
 const sentences = {
@@ -68,7 +83,10 @@ const changes: Record<Change, (deps: ExecutorDeps, record: RunRecord) => void> =
     record.log.state = 'draining';
     record.shipper?.drain();
   },
-  forget: ({ forget }, record) => forget(record),
+  forget({ forget, images }, record) {
+    images.release(record.runUuid);
+    forget(record);
+  },
 };
 
 function giveUpRun(deps: ExecutorDeps, record: RunRecord, code: keyof typeof sentences): void {
@@ -83,6 +101,7 @@ const workers: Record<Work, (deps: ExecutorDeps, record: RunRecord) => Promise<v
   kill,
   remove,
   kill_processes: killProcesses,
+  clean_up: cleanUp,
 };
 
 function startWork(deps: ExecutorDeps, record: RunRecord, work: Work): void {
@@ -129,22 +148,14 @@ function failStart(deps: ExecutorDeps, record: RunRecord, error: unknown): void 
 
 async function pull(deps: ExecutorDeps, record: RunRecord): Promise<void> {
   if (record.desired === null) return;
-  const order = pullOrder(record.desired.container);
   const abort = new AbortController();
   record.pullAbort = abort;
   record.isPullAborted = false;
   try {
-    record.image = await deps.runtime.inspectImage(order.image);
-    abort.signal.throwIfAborted();
-    // A private image is asked for each time: only the registry knows whether these credentials may have it.
-    if (record.image === null || order.credentials !== null) {
-      reportProgress(deps, record, null);
-      await deps.runtime.pullImage(order, {
-        onProgress: progressReporter(deps, record),
-        signal: abort.signal,
-      });
-      record.image = await deps.runtime.inspectImage(order.image);
-    }
+    record.image = await prepareRun(deps, record.desired, {
+      onProgress: (progress) => reportProgress(deps, record, progress),
+      signal: abort.signal,
+    });
     record.isImageReady = true;
     record.engineFailingSinceMs = null;
   } catch (error) {
@@ -152,21 +163,6 @@ async function pull(deps: ExecutorDeps, record: RunRecord): Promise<void> {
   } finally {
     record.pullAbort = null;
   }
-}
-
-function progressReporter(deps: ExecutorDeps, record: RunRecord): (progress: PullProgress) => void {
-  const sinceMs = deps.clock.nowMs();
-  let reportedAtMs = sinceMs;
-  return (progress) => {
-    const nowMs = deps.clock.nowMs();
-    if (nowMs - reportedAtMs < progressEveryMs) return;
-    reportedAtMs = nowMs;
-    const bytesPerSecond = (progress.receivedBytes * 1000) / (nowMs - sinceMs);
-    const leftBytes = progress.totalBytes === null ? null : progress.totalBytes - progress.receivedBytes;
-    const hasEta = leftBytes !== null && bytesPerSecond > 0;
-    const etaMs = hasEta ? Math.max(0, Math.round((leftBytes * 1000) / bytesPerSecond)) : null;
-    reportProgress(deps, record, { ...progress, bytesPerSecond, etaMs });
-  };
 }
 
 function reportProgress(deps: ExecutorDeps, record: RunRecord, progress: RunRecord['progress']): void {
@@ -181,6 +177,8 @@ async function createAndStart(deps: ExecutorDeps, record: RunRecord): Promise<vo
     if (record.container === 'absent') await create(deps, record);
     // A stop that came meanwhile must not be followed by a start.
     if (record.containerId === null || deps.targets.get(record.runUuid)?.kind !== 'run') return;
+    const gpuUuids = record.desired?.gpu_uuids ?? [];
+    if (gpuUuids.length > 0) await deps.gpuGuard.begin(record.runUuid, gpuUuids);
     await deps.runtime.startContainer(record.containerId);
     record.container = record.container === 'created' ? 'running' : record.container;
     record.engineFailingSinceMs = null;
@@ -192,16 +190,33 @@ async function createAndStart(deps: ExecutorDeps, record: RunRecord): Promise<vo
 }
 
 async function create(deps: ExecutorDeps, record: RunRecord): Promise<void> {
-  if (record.desired === null) return;
-  const spec = containerSpec(record.desired, deps.identity(), deps.inventory());
+  if (record.desired === null || record.image === null) return;
+  const spec = containerSpec(record.desired, {
+    identity: deps.identity(),
+    inventory: deps.inventory(),
+    imageId: record.image.imageId,
+    volumes: volumeMounts(record.desired),
+  });
   try {
     record.containerId = await deps.runtime.createContainer(spec);
     record.container = 'created';
+    deps.images.release(record.runUuid);
   } catch (error) {
     // An earlier life of this agent made it, or an answer was lost: the list will show it.
     if (error instanceof RuntimeError && error.code === 'name_taken') await deps.resync();
     throw error;
   }
+}
+
+/** Nothing of the run may be left: not its volumes, not memory of its GPUs. */
+async function cleanUp(deps: ExecutorDeps, record: RunRecord): Promise<void> {
+  const { runtime, clock, gpuGuard } = deps;
+  record.removal = { count: record.removal.count + 1, lastAtMs: clock.nowMs() };
+  await runtime.removeVolumes(record.runUuid);
+  // The server hears of a dirty GPU before it hears that the run's resources are free.
+  if (await gpuGuard.finish(record.runUuid)) await deps.refreshInventory();
+  record.cleanUp = 'done';
+  tookStep(record, 'cleaned_up', clock.nowMs());
 }
 
 async function signal(deps: ExecutorDeps, record: RunRecord): Promise<void> {
@@ -275,7 +290,8 @@ async function inspect({ runtime, clock }: ExecutorDeps, record: RunRecord): Pro
   if (state === null) return observeGone(record, clock.nowMs());
   const lastLogLines = state.state === 'exited' && !record.hasExit ? await readLastLines(runtime, state) : '';
   // Before the start is told: its report carries image and ports.
-  record.image ??= await runtime.inspectImage(state.imageId).catch(() => null);
+  const asked = record.desired === null ? state.imageId : pullOrder(record.desired.container).image;
+  record.image ??= await runtime.inspectImage(state.imageId, asked).catch(() => null);
   observeState(record, { state, lastLogLines, clock });
 }
 
@@ -311,7 +327,9 @@ function report(deps: ExecutorDeps, record: RunRecord, kind: keyof RunRecord['re
   record.reports[kind] = 'queued';
   const { runUuid, attempt } = record;
   deps.outbox.add({ runUuid, attempt, kind, event: () => runEvent(kind, record, deps.clock.nowMs()) });
-  if (kind === 'released') record.shipper?.stop();
+  if (kind !== 'released') return;
+  record.shipper?.stop();
+  deps.images.release(runUuid);
 }
 
 function renew(deps: ExecutorDeps, record: RunRecord): void {
@@ -321,6 +339,7 @@ function renew(deps: ExecutorDeps, record: RunRecord): void {
   deps.outbox.drop(record.runUuid);
   const renewed = newRecord(record.runUuid, target.attempt);
   renewed.desired = record.desired;
+  if (record.desired !== null && leavesBehind(record.desired)) renewed.cleanUp = 'due';
   deps.records.set(record.runUuid, renewed);
   deps.wake();
 }

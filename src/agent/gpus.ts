@@ -13,7 +13,7 @@ const smiTimeoutMs = 10_000;
 
 /** No GPUs and no note on a machine without nvidia-smi. */
 export async function readGpus(command = 'nvidia-smi'): Promise<GpuReading> {
-  const { error, stdout, stderr } = await run(command);
+  const { error, stdout, stderr } = await runSmi(command, `--query-gpu=${fields}`);
   if (error === null) return parseGpus(stdout);
   if (error.code === 'ENOENT') return { gpus: [], note: null };
   if (error.killed)
@@ -57,14 +57,17 @@ function parseGpu(line: string): GpuInventory | null {
 
 type SmiError = Error & { code?: string | number | null; killed?: boolean };
 
-function run(command: string): Promise<{ error: SmiError | null; stdout: string; stderr: string }> {
+export interface SmiAnswer {
+  error: SmiError | null;
+  stdout: string;
+  stderr: string;
+}
+
+export function runSmi(command: string, query: string): Promise<SmiAnswer> {
   return new Promise((resolve) => {
     const options = { timeout: smiTimeoutMs, killSignal: 'SIGKILL' as const };
-    execFile(
-      command,
-      [`--query-gpu=${fields}`, '--format=csv,noheader,nounits'],
-      options,
-      (error, stdout, stderr) => resolve({ error, stdout, stderr }),
+    execFile(command, [query, '--format=csv,noheader,nounits'], options, (error, stdout, stderr) =>
+      resolve({ error, stdout, stderr }),
     );
   });
 }

@@ -2,13 +2,13 @@
 import { statfs } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import type { Inventory } from '../protocol/agent-messages.ts';
-import { type GpuReading, readGpus } from './gpus.ts';
+import type { GpuReading } from './gpus.ts';
 import type { Runtime } from './runtime.ts';
 
 /** Throws while the engine is away. */
 export async function readInventory(
   runtime: Runtime,
-  gpuReader: () => Promise<GpuReading> = readGpus,
+  gpuReader: () => Promise<GpuReading>,
 ): Promise<Inventory> {
   const [engine, { gpus, note }] = await Promise.all([runtime.describe(), gpuReader()]);
   const storage = await readStorage(engine.dataRoot);

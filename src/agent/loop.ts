@@ -13,11 +13,14 @@ import type {
 import { type Clock, sleep } from './clock.ts';
 import type { NodeIdentity } from './container-order.ts';
 import { type ExecutorDeps, execute } from './executors.ts';
+import type { GpuGuard } from './gpu-guard.ts';
+import type { Images } from './images.ts';
 import type { AgentLog } from './log.ts';
 import { nextSteps, type RunTarget } from './next-steps.ts';
 import { Outbox } from './outbox.ts';
-import { newRecord, observeGone, observeListed, type RunRecord } from './run-record.ts';
+import { leavesBehind, newRecord, observeGone, observeListed, type RunRecord } from './run-record.ts';
 import type { ContainerSummary, Runtime } from './runtime.ts';
+import { sweepVolumes } from './volumes.ts';
 
 export interface LoopOptions {
   runtime: Runtime;
@@ -27,6 +30,10 @@ export interface LoopOptions {
   send: (message: AgentMessage) => boolean;
   sendLog: (chunk: LogChunk) => boolean;
   inventory: () => Inventory;
+  /** Reads the node anew and tells the server what changed. */
+  refreshInventory: () => Promise<void>;
+  images: Images;
+  gpuGuard: GpuGuard;
   /** Between two looks at the whole list; events tell of changes sooner. */
   resyncMs?: number;
 }
@@ -74,6 +81,9 @@ export class AgentLoop {
       sendLog: (chunk) => this.#aligned.has(chunk.run_uuid) && options.sendLog(chunk),
       identity: () => this.#requireIdentity(),
       inventory: options.inventory,
+      refreshInventory: options.refreshInventory,
+      images: options.images,
+      gpuGuard: options.gpuGuard,
       records: this.#records,
       targets: this.#targets,
       forget: (record) => this.#retire(record),
@@ -148,7 +158,10 @@ export class AgentLoop {
     switch (message.type) {
       case 'desired':
         for (const run of message.runs) this.#want(run, message.is_complete);
-        if (message.is_complete) this.#dropUnnamed(new Set(message.runs.map((run) => run.run_uuid)));
+        if (message.is_complete) {
+          this.#dropUnnamed(new Set(message.runs.map((run) => run.run_uuid)));
+          void this.#sweepVolumes();
+        }
         break;
       case 'kill':
         for (const { run_uuid, attempt } of message.runs) this.#condemn(run_uuid, attempt);
@@ -220,7 +233,10 @@ export class AgentLoop {
   }
 
   #observe(container: ContainerSummary): void {
+    const isNew = !this.#records.has(container.runUuid);
     const record = this.#record(container.runUuid, container.attempt);
+    // Until the server names it, it may have volumes and GPUs.
+    if (isNew) record.cleanUp = 'due';
     if (record.attempt === container.attempt) {
       observeListed(record, container);
       return;
@@ -274,6 +290,7 @@ export class AgentLoop {
     const known = this.#targets.get(run.run_uuid);
     if (run.attempt < record.attempt || (known !== undefined && run.attempt < known.attempt)) return;
     record.desired = run;
+    if (record.cleanUp !== 'done') record.cleanUp = leavesBehind(run) ? 'due' : 'none';
     record.orphanSinceMs = null;
     this.#targets.set(run.run_uuid, toTarget(run, known, this.#options.clock.nowMs()));
     if (!this.#aligned.has(run.run_uuid)) {
@@ -305,6 +322,8 @@ export class AgentLoop {
     const record = this.#record(runUuid, attempt);
     const known = this.#targets.get(runUuid);
     if (attempt < record.attempt || (known !== undefined && attempt < known.attempt)) return;
+    // What it was to run is not known any more.
+    if (record.desired === null && record.cleanUp === 'none') record.cleanUp = 'due';
     this.#targets.set(runUuid, { kind: 'kill', attempt });
     this.#outbox.drop(runUuid);
     record.shipper?.stop();
@@ -352,6 +371,17 @@ export class AgentLoop {
     }
     record.needsInspect = true;
     this.wake();
+  }
+
+  /** Volumes without a run: an agent that was killed while it filled them left them. */
+  async #sweepVolumes(): Promise<void> {
+    const { runtime, log } = this.#options;
+    const identity = this.#identity;
+    if (identity === null) return;
+    const isLive = (runUuid: string) => this.#records.get(runUuid)?.cleanUp === 'due';
+    await sweepVolumes({ runtime, log, identity, isLive }).catch((error: unknown) =>
+      log.warn({ reason: String(error) }, 'volumes could not be looked through'),
+    );
   }
 
   /** true also when the loop has stopped: nothing is left to wait for. */

@@ -5,7 +5,7 @@
 // - A container is started once: after a start whose outcome is unknown, an inspect comes before anything else.
 // - A container that ran is removed only after its exit report and its last log byte are acknowledged, or after
 //   `logBoundMs` of connected waiting: else a killed agent would lose both. Kill list and orphans skip this.
-// - `released` is reported only when the container is gone and nothing works on the run.
+// - `released` is reported only when the container is gone, what it leaves behind is cleaned up, and nothing works on the run.
 // - One piece of work at a time per run; only `abort_pull` overtakes it. Work always ends (every runtime call has a
 //   timeout), else the run would stop moving: nothing else sets `work` back.
 // - Nothing waits for a message that only a later step would cause: reports are due from what is, not from acks, save
@@ -18,7 +18,7 @@ export type RunTarget =
   | { kind: 'stop'; attempt: number; graceMs: number; requestedAtMs: number }
   | { kind: 'kill'; attempt: number };
 
-export type Work = 'pull' | 'create_and_start' | 'signal' | 'kill' | 'remove' | 'kill_processes';
+export type Work = 'pull' | 'create_and_start' | 'signal' | 'kill' | 'remove' | 'kill_processes' | 'clean_up';
 export const reportKinds = ['running', 'signalled', 'killed', 'exited', 'released'] as const;
 export type ReportKind = (typeof reportKinds)[number];
 export type ReportState = 'none' | 'queued' | 'acked';
@@ -50,6 +50,8 @@ export interface RunCurrent {
   signalledAtMs: number | null;
   force: Tries;
   removal: Tries;
+  /** Volumes to remove and GPUs to look at once the container is gone. */
+  cleanUp: 'none' | 'due' | 'done';
   orphanSinceMs: number | null;
 }
 
@@ -120,7 +122,7 @@ function stepsOfRun(run: RunCurrent, target: RunTarget | undefined, look: Look):
   if (target.attempt < run.attempt) return [];
   if (target.attempt > run.attempt) return stepsOfSuperseded(run, look);
   if (target.kind === 'kill') return stepsOfKilled(run, look);
-  if (run.reports.released === 'acked') return forget(run);
+  if (run.reports.released === 'acked') return forget(run, look);
   return [
     ...(run.needsInspect && !run.isInspecting && run.container !== 'absent' ? [step(run, 'inspect')] : []),
     ...dueReports(run, target, look).map(
@@ -143,20 +145,22 @@ export function isEnded(run: RunCurrent): boolean {
 
 function stepsOfUnnamed(run: RunCurrent, look: Look): Step[] {
   if (run.work === 'pull' && run.orphanSinceMs !== null) return abortPull(run);
-  if (run.container === 'absent') return forget(run);
+  if (run.container === 'absent') return forget(run, look);
   if (run.orphanSinceMs === null || !look.isDue(run.orphanSinceMs + orphanKeptMs)) return [];
   return removal(run, look);
 }
 
 function stepsOfSuperseded(run: RunCurrent, look: Look): Step[] {
   if (run.work === 'pull') return abortPull(run);
-  if (run.work === null && run.container === 'absent') return [step(run, 'renew')];
+  if (run.work === null && run.container === 'absent') {
+    return run.cleanUp === 'due' ? cleanUp(run, look) : [step(run, 'renew')];
+  }
   return removal(run, look);
 }
 
 function stepsOfKilled(run: RunCurrent, look: Look): Step[] {
   if (run.work === 'pull') return abortPull(run);
-  return run.container === 'absent' ? forget(run) : removal(run, look);
+  return run.container === 'absent' ? forget(run, look) : removal(run, look);
 }
 
 function abortPull(run: RunCurrent): Step[] {
@@ -164,8 +168,9 @@ function abortPull(run: RunCurrent): Step[] {
 }
 
 /** Nothing is left to do or to say; the loop remembers that it was, so that a stale message cannot start it again. */
-function forget(run: RunCurrent): Step[] {
-  return run.work === null ? [step(run, 'forget')] : [];
+function forget(run: RunCurrent, look: Look): Step[] {
+  if (run.work !== null) return [];
+  return run.cleanUp === 'due' ? cleanUp(run, look) : [step(run, 'forget')];
 }
 
 function dueReports(run: RunCurrent, target: RunTarget, look: Look): ReportKind[] {
@@ -176,7 +181,12 @@ function dueReports(run: RunCurrent, target: RunTarget, look: Look): ReportKind[
     signalled: isStopping && run.signalledAtMs !== null,
     killed: isStopping && run.force.count > 0,
     exited: ended,
-    released: ended && run.container === 'absent' && run.work === null && mayForgetLog(run, look),
+    released:
+      ended &&
+      run.container === 'absent' &&
+      run.cleanUp !== 'due' &&
+      run.work === null &&
+      mayForgetLog(run, look),
   };
   return reportKinds.filter((kind) => isDue[kind] && run.reports[kind] === 'none');
 }
@@ -245,7 +255,7 @@ function rungOf(forceCount: number): Work {
 }
 
 function removeEnded(run: RunCurrent, look: Look): Step[] {
-  if (run.container === 'absent') return [];
+  if (run.container === 'absent') return cleanUp(run, look);
   const isProved = run.container === 'created' || (run.reports.exited === 'acked' && isLogStored(run));
   return isProved || isBoundReached(run, look) ? removal(run, look) : [];
 }
@@ -256,6 +266,14 @@ function removal(run: RunCurrent, look: Look): Step[] {
   const { count, lastAtMs } = run.removal;
   if (count > 0 && !look.isDue(lastAtMs + forceRetryMs)) return [];
   return [step(run, count % 3 === 2 ? 'kill_processes' : 'remove')];
+}
+
+function cleanUp(run: RunCurrent, look: Look): Step[] {
+  if (run.cleanUp !== 'due' || run.work !== null) return [];
+  const { count, lastAtMs } = run.removal;
+  // Right after the removal of the container, then again while it fails.
+  if (count > 1 && !look.isDue(lastAtMs + forceRetryMs)) return [];
+  return [step(run, 'clean_up')];
 }
 
 function isLogStored(run: RunCurrent): boolean {

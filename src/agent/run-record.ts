@@ -53,6 +53,7 @@ export function newRecord(runUuid: string, attempt: number): RunRecord {
     signalledAtMs: null,
     force: { count: 0, lastAtMs: 0 },
     removal: { count: 0, lastAtMs: 0 },
+    cleanUp: 'none',
     orphanSinceMs: null,
     desired: null,
     containerId: null,
@@ -71,6 +72,11 @@ export function newRecord(runUuid: string, attempt: number): RunRecord {
     teardown: [],
     teardownSinceMs: null,
   };
+}
+
+/** Volumes to remove, or GPUs to look at, once its container is gone. */
+export function leavesBehind({ container, gpu_uuids }: DesiredRun): boolean {
+  return container.volumes.length > 0 || gpu_uuids.length > 0;
 }
 
 const rank = { absent: 0, created: 1, running: 2, exited: 3 } as const;
@@ -109,11 +115,16 @@ export function observeState(
   tookStep(record, 'exited', clock.nowMs());
 }
 
+const architectureMessage =
+  "The container's program was built for another processor; use an image for this node's architecture.";
+
 /** With an init process the engine starts that, and it is the init that does not find the program. */
 function initError(lastLogLines: string): RunError | null {
   const match = /^\[FATAL tini \(\d+\)\] exec (.+) failed: (.+)$/m.exec(lastLogLines);
   if (match === null) return null;
   const [, program = '', reason = ''] = match;
+  if (/exec format error/i.test(reason))
+    return { code: 'image_platform_mismatch', message: architectureMessage };
   const message = `The container's program "${program}" cannot be run (${reason}); check command, entrypoint and image.`;
   return { code: 'bad_command', message };
 }

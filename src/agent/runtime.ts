@@ -42,6 +42,8 @@ export interface ImageState {
   sizeBytes: number;
   /** TCP ports of its EXPOSE list, ascending. */
   exposedPorts: readonly number[];
+  /** It carries a registry's digest; an imported one does not. */
+  isFromRegistry: boolean;
 }
 
 export interface ContainerSpec {
@@ -147,8 +149,16 @@ export interface Runtime {
   /** Calls `onChange` with the run of each container that started or ended; settles when the stream breaks. */
   watchContainers(nodeUuid: string, options: WatchOptions): Promise<void>;
   inspectContainer(containerId: string): Promise<ContainerState | null>;
-  inspectImage(image: string): Promise<ImageState | null>;
+  /** By name or id; `asked` is the name whose digest is wanted, where that is another. */
+  inspectImage(image: string, asked?: string): Promise<ImageState | null>;
   pullImage(order: PullOrder, options: PullOptions): Promise<void>;
+  /** Takes the name away, and the image with its last name; an id only when it has no name. */
+  removeImage(nameOrId: string): Promise<'removed' | 'in_use'>;
+  /** Makes the volume anew and fills it; before the container that mounts it is created. */
+  fillVolume(order: VolumeOrder, options: VolumeOptions): Promise<void>;
+  listVolumes(nodeUuid: string): Promise<VolumeSummary[]>;
+  /** Its container must be gone. */
+  removeVolumes(runUuid: string): Promise<void>;
   createContainer(spec: ContainerSpec): Promise<string>;
   startContainer(containerId: string): Promise<void>;
   signalContainer(containerId: string, signalName: string): Promise<void>;
@@ -184,6 +194,8 @@ export const labelNames = {
   run: 'flotilla.run',
   job: 'flotilla.job',
   attempt: 'flotilla.attempt',
+  /** Of containers that never run: the run whose volume they help to fill. */
+  volumeOf: 'flotilla.volume-of',
   /** Of containers that never run: the run whose volume they help to fill. */
   volumeOf: 'flotilla.volume-of',
 } as const;

@@ -25,6 +25,9 @@ export const GpuInventory = Type.Object({
   name: Type.String({ maxLength: 256 }),
   vram_mib: Type.Integer({ minimum: 0 }),
   driver_version: Nullable(Type.String({ maxLength: 64 })),
+  /** Absent: ok. A quarantined one was not clean after a run and takes no other until it is. */
+  health: Type.Optional(Words(['ok', 'quarantined'])),
+  health_reason: Type.Optional(Type.String({ maxLength: 1024 })),
 });
 export type GpuInventory = Static<typeof GpuInventory>;
 

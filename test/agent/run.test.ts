@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DockerRuntime } from '../../src/agent/docker.ts';
+import { stubGpus } from '../support/gpus.ts';
 import { shell } from './support/control-plane.ts';
 import { containerOf, docker, inspect, isGone, withNode } from './support/node.ts';
 
@@ -152,14 +153,17 @@ test('the container has its limits, labels, init process and environment', () =>
     });
   }));
 
-test('exactly the GPUs of the order are given to the container', () =>
-  withNode(async ({ plane }) => {
+test('exactly the GPUs of the order are given to the container', async () => {
+  using gpus = stubGpus(3);
+  const [first = '', , third = ''] = gpus.uuids;
+  await withNode(async ({ plane }) => {
     const run = plane.want({
       ...shell('echo "$NVIDIA_VISIBLE_DEVICES"; sleep 60'),
-      gpu_uuids: ['GPU-aaaa', 'GPU-cccc'],
+      gpu_uuids: [first, third],
     });
     await plane.until(() => plane.logOf(run) !== '', { what: () => 'the GPUs that the container sees' });
-    assert.equal(plane.logOf(run), 'GPU-aaaa,GPU-cccc\n');
+    assert.equal(plane.logOf(run), `${first},${third}\n`);
     const requests = await docker('inspect', '-f', '{{json .HostConfig.DeviceRequests}}', containerOf(run));
-    assert.deepEqual(JSON.parse(requests)[0].DeviceIDs, ['GPU-aaaa', 'GPU-cccc']);
-  }));
+    assert.deepEqual(JSON.parse(requests)[0].DeviceIDs, [first, third]);
+  });
+});

@@ -13,6 +13,7 @@ await runAgent({
   sessionUuid: randomUUID(),
   engineSocket: null,
   signHeaders: () => ({}),
+  allowedRegistries: ['127.0.0.0/8'],
   log: { debug: quiet, info: quiet, warn: quiet, error: (fields, message) => console.error(message, fields) },
   signal: abort.signal,
 });

@@ -40,6 +40,7 @@ export function startAgent(plane: ControlPlane, options: Partial<AgentOptions> =
     sessionUuid: randomUUID(),
     engineSocket: null,
     signHeaders: (method, path) => ({ 'X-Test-Signature': `${method} ${path}` }),
+    allowedRegistries: ['127.0.0.0/8'],
     log: collectingLog(lines),
     signal: abort.signal,
     ...options,

@@ -1,0 +1,141 @@
+// Proof that a GPU is clean after a run: its use is read before and after, and one that stays dirty is quarantined.
+import type { GpuInventory } from '../protocol/agent-messages.ts';
+import { type Clock, sleep } from './clock.ts';
+import { type GpuUse, leftOver } from './gpu-use.ts';
+import type { AgentLog } from './log.ts';
+import { RuntimeError } from './runtime.ts';
+import type { StateFile } from './state-file.ts';
+
+/** Drivers give memory back within a second or two after the last process. */
+const cleanLimitMs = 10_000;
+const lookEveryMs = 500;
+const recheckEveryMs = 10_000;
+
+interface Device {
+  /** How it was before the run that has it, or had it last. */
+  baseline: GpuUse;
+  /** null once the run is proved to be off it. */
+  runUuid: string | null;
+  /** Why it is not handed on; null while it may be. */
+  quarantine: string | null;
+}
+
+export interface GpuGuardOptions {
+  clock: Clock;
+  log: AgentLog;
+  /** Survives the agent: a GPU that was dirty before its restart still is. */
+  stateFile: StateFile;
+  readUse: () => Promise<Map<string, GpuUse>>;
+  cleanLimitMs?: number;
+}
+
+export class GpuGuard {
+  readonly #options: GpuGuardOptions;
+  readonly #devices: Map<string, Device>;
+
+  constructor(options: GpuGuardOptions) {
+    this.#options = options;
+    const reading = options.stateFile.read();
+    const content = reading === null || reading === 'unreadable' ? {} : reading.content;
+    this.#devices = new Map(Object.entries((content as { devices?: Record<string, Device> }).devices ?? {}));
+  }
+
+  /** Before a run's container starts; throws when one of its GPUs may not be used. */
+  async begin(runUuid: string, uuids: readonly string[]): Promise<void> {
+    for (const uuid of uuids) {
+      const { quarantine = null } = this.#devices.get(uuid) ?? {};
+      if (quarantine === null) continue;
+      throw new RuntimeError('gpu_quarantined', `GPU ${uuid} of the node is quarantined: ${quarantine}`);
+    }
+    const fresh = uuids.filter((uuid) => this.#devices.get(uuid)?.runUuid !== runUuid);
+    if (fresh.length === 0) return;
+    const uses = await this.#read('gpu_unavailable');
+    for (const uuid of fresh) {
+      const baseline = uses.get(uuid);
+      if (baseline === undefined)
+        throw new RuntimeError('gpu_unavailable', `The node has no GPU ${uuid} any more.`);
+      this.#devices.set(uuid, { baseline, runUuid, quarantine: null });
+    }
+    this.#write();
+  }
+
+  /** After the run's last process is gone; resolves to whether a GPU had to be quarantined. */
+  async finish(runUuid: string): Promise<boolean> {
+    const { clock, log } = this.#options;
+    const deadlineMs = clock.nowMs() + (this.#options.cleanLimitMs ?? cleanLimitMs);
+    let dirty = await this.#look(runUuid);
+    while (dirty.length > 0 && clock.nowMs() < deadlineMs) {
+      await sleep(clock, lookEveryMs);
+      dirty = await this.#look(runUuid);
+    }
+    for (const { uuid, device, why } of dirty) {
+      device.quarantine = `after job run ${runUuid} ${why}.`;
+      device.runUuid = null;
+      log.error({ gpu_uuid: uuid, run_uuid: runUuid, reason: why }, 'a GPU did not get clean after its run');
+    }
+    if (dirty.length > 0) this.#write();
+    return dirty.length > 0;
+  }
+
+  /** The same GPUs with what is known of their health. */
+  tell(gpus: readonly GpuInventory[]): GpuInventory[] {
+    return gpus.map((gpu) => {
+      const quarantine = this.#devices.get(gpu.uuid)?.quarantine ?? null;
+      return quarantine === null
+        ? { ...gpu, health: 'ok' }
+        : { ...gpu, health: 'quarantined', health_reason: `GPU ${gpu.uuid}: ${quarantine}`.slice(0, 1024) };
+    });
+  }
+
+  /** Looks at quarantined GPUs until the signal; calls back when one is clean again. */
+  async watch(onChange: () => void, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await sleep(this.#options.clock, recheckEveryMs, signal);
+      if (!signal.aborted && (await this.recheck())) onChange();
+    }
+  }
+
+  /** Whether a quarantined GPU got clean. */
+  async recheck(): Promise<boolean> {
+    const quarantined = [...this.#devices].filter(([, device]) => device.quarantine !== null);
+    if (quarantined.length === 0) return false;
+    const uses = await this.#options.readUse().catch(() => new Map<string, GpuUse>());
+    const clean = quarantined.filter(([uuid, { baseline }]) => leftOver(baseline, uses.get(uuid)) === null);
+    for (const [uuid, device] of clean) {
+      device.quarantine = null;
+      this.#options.log.info({ gpu_uuid: uuid }, 'a quarantined GPU is clean again');
+    }
+    if (clean.length > 0) this.#write();
+    return clean.length > 0;
+  }
+
+  async #look(runUuid: string): Promise<{ uuid: string; device: Device; why: string }[]> {
+    const mine = [...this.#devices].filter(([, device]) => device.runUuid === runUuid);
+    if (mine.length === 0) return [];
+    const uses = await this.#options.readUse().catch((error: unknown) => String(error));
+    const found = mine.map(([uuid, device]) => ({
+      uuid,
+      device,
+      why:
+        typeof uses === 'string'
+          ? `its state cannot be read (${uses})`
+          : leftOver(device.baseline, uses.get(uuid)),
+    }));
+    const clean = found.filter(({ why }) => why === null);
+    for (const { device } of clean) device.runUuid = null;
+    if (clean.length > 0) this.#write();
+    return found.flatMap(({ why, ...rest }) => (why === null ? [] : [{ ...rest, why }]));
+  }
+
+  async #read(code: string): Promise<Map<string, GpuUse>> {
+    try {
+      return await this.#options.readUse();
+    } catch (error) {
+      throw new RuntimeError(code, `The node's GPUs cannot be read: ${String(error)}`, { cause: error });
+    }
+  }
+
+  #write(): void {
+    this.#options.stateFile.write({ version: 1, devices: Object.fromEntries(this.#devices) });
+  }
+}
