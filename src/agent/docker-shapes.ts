@@ -174,13 +174,6 @@ export function createBody(spec: ContainerSpec, place: ContainerPlace): object {
         // It holds its own tree; what the image has at that place stays out of it.
         VolumeOptions: { NoCopy: true },
       })),
-      Mounts: spec.volumes.map(({ name, mount }) => ({
-        Type: 'volume',
-        Source: name,
-        Target: mount,
-        // It holds its own tree; what the image has at that place stays out of it.
-        VolumeOptions: { NoCopy: true },
-      })),
       RestartPolicy: { Name: 'no' },
       LogConfig: { Type: 'json-file', Config: { 'max-size': '32m', 'max-file': '3' } },
       ...(spec.gpuUuids.length === 0

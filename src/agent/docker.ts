@@ -18,7 +18,7 @@ import {
   imageState,
   type ListedContainer,
 } from './docker-shapes.ts';
-import { fillVolume, fillVolume, listVolumes, listVolumes, removeVolumes, removeVolumes } from './docker-volumes.ts';
+import { fillVolume, listVolumes, removeVolumes } from './docker-volumes.ts';
 import { ensureNetwork, refuseUnguarded } from './network-docker.ts';
 import {
   type ContainerSpec,
@@ -150,18 +150,6 @@ export class DockerRuntime implements Runtime {
       clearTimeout(timer);
     }
     if (meter.error !== null) throw pullError(image, meter.error);
-  }
-
-  fillVolume(order: VolumeOrder, options: VolumeOptions): Promise<void> {
-    return fillVolume(this.#client, order, options);
-  }
-
-  listVolumes(nodeUuid: string): Promise<VolumeSummary[]> {
-    return listVolumes(this.#client, nodeUuid);
-  }
-
-  removeVolumes(runUuid: string): Promise<void> {
-    return removeVolumes(this.#client, runUuid);
   }
 
   fillVolume(order: VolumeOrder, options: VolumeOptions): Promise<void> {

@@ -196,6 +196,4 @@ export const labelNames = {
   attempt: 'flotilla.attempt',
   /** Of containers that never run: the run whose volume they help to fill. */
   volumeOf: 'flotilla.volume-of',
-  /** Of containers that never run: the run whose volume they help to fill. */
-  volumeOf: 'flotilla.volume-of',
 } as const;
