@@ -113,11 +113,17 @@ export class Hub {
     try {
       const identity = await this.#options.authenticate(request);
       this.#sockets.handleUpgrade(request, socket, head, (client) => {
-        new AgentSession(client, identity, {
-          message: (session, message) => this.#receive(session, message),
-          closed: (session) => this.#forget(session),
-          malformed: (session, text) =>
-            this.#options.log.warn({ node_uuid: session.identity.nodeId, text }, 'Malformed agent message.'),
+        new AgentSession(client, socket, {
+          identity,
+          events: {
+            message: (session, message) => this.#receive(session, message),
+            closed: (session) => this.#forget(session),
+            malformed: (session, text) =>
+              this.#options.log.warn(
+                { node_uuid: session.identity.nodeId, text },
+                'Malformed agent message.',
+              ),
+          },
         });
       });
     } catch (error) {

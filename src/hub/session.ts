@@ -1,4 +1,5 @@
 // One agent's control connection: messages in, checked; messages out; and what was last asked of it.
+import type { Duplex } from 'node:stream';
 import { Compile } from 'typebox/compile';
 import type { WebSocket } from 'ws';
 import { AgentMessage, type ServerMessage } from '../protocol/agent-messages.ts';
@@ -30,13 +31,22 @@ export class AgentSession {
   /** Hello was answered: the agent knows what it should run. */
   isReady = false;
   readonly #socket: WebSocket;
+  /** The connection under the WebSocket. */
+  readonly #stream: Duplex;
   readonly #events: SessionEvents;
   readonly #pinger: NodeJS.Timeout;
   #isAlive = true;
+  #isGathering = false;
 
-  constructor(socket: WebSocket, identity: AgentIdentity, events: SessionEvents) {
+  constructor(
+    socket: WebSocket,
+    stream: Duplex,
+    options: { identity: AgentIdentity; events: SessionEvents },
+  ) {
+    const { identity, events } = options;
     this.identity = identity;
     this.#socket = socket;
+    this.#stream = stream;
     this.#events = events;
     socket.on('message', (data) => this.#receive(String(data)));
     socket.on('pong', () => {
@@ -54,7 +64,19 @@ export class AgentSession {
       this.#socket.terminate();
       return;
     }
+    this.#gather();
     this.#socket.send(JSON.stringify(message));
+  }
+
+  /** Messages of one tick go in one write: the acknowledgements of a batch would be a system call each. */
+  #gather(): void {
+    if (this.#isGathering) return;
+    this.#isGathering = true;
+    this.#stream.cork();
+    process.nextTick(() => {
+      this.#isGathering = false;
+      this.#stream.uncork();
+    });
   }
 
   /** The last word, then the end: why this agent may not stay. */
