@@ -31,7 +31,8 @@ export interface ContainerDoor {
   readTree(containerId: string, path: string): Promise<Readable>;
   /** Throws unless the path is a folder: before any byte of a tar is sent for it. */
   requireFolder(containerId: string, path: string): Promise<void>;
-  writeTree(containerId: string, path: string, tar: Readable): Promise<void>;
+  /** Without an end of `tar` the signal must abort, else the engine waits for it. */
+  writeTree(containerId: string, path: string, tar: Readable, signal: AbortSignal): Promise<void>;
 }
 
 const answerMs = 30_000;
@@ -87,9 +88,9 @@ export class DockerDoor implements ContainerDoor {
     await told(this.#docker.getContainer(containerId).infoArchive({ path: folder }), path);
   }
 
-  async writeTree(containerId: string, path: string, tar: Readable): Promise<void> {
+  async writeTree(containerId: string, path: string, tar: Readable, signal: AbortSignal): Promise<void> {
     // The files belong to the user the container runs as; a folder is not replaced by a file, nor the other way round.
-    const options = { path, copyUIDGID: 'true', noOverwriteDirNonDir: 'true' };
+    const options = { path, copyUIDGID: 'true', noOverwriteDirNonDir: 'true', abortSignal: signal };
     await told(this.#docker.getContainer(containerId).putArchive(tar, options), path, writeMs);
   }
 }

@@ -52,12 +52,15 @@ async function write(
     return refuse(stream, refusalOf(error, log));
   }
   if (stream.destroyed) return;
+  const closed = new AbortController();
+  stream.once('close', () => closed.abort());
   stream.respond({ ':status': 200 });
   try {
-    await door.writeTree(containerId, path, stream);
+    await door.writeTree(containerId, path, stream, closed.signal);
     stream.end(filesWritten);
   } catch (error) {
     stream.resume();
-    if (stream.writable) stream.end(refusalOf(error, log).message);
+    // A server that went away hears nothing.
+    if (!closed.signal.aborted && stream.writable) stream.end(refusalOf(error, log).message);
   }
 }

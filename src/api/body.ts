@@ -18,8 +18,9 @@ export const noBody: RawBody = { bytes: Buffer.alloc(0), value: undefined, probl
 
 /** The body as the server's parser left it on the request. */
 export function rawBodyOf(request: FastifyRequest): RawBody {
-  const { rawBody } = request as FastifyRequest & { rawBody?: RawBody };
-  return rawBody ?? noBody;
+  const { rawBody, body } = request as FastifyRequest & { rawBody?: RawBody };
+  // Where no route took it, it is still where the parser put it.
+  return rawBody ?? (body as RawBody | undefined | null) ?? noBody;
 }
 
 export function spooledBody(spooled: SpooledBody): RawBody {

@@ -2,6 +2,7 @@
 
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import fastifySwagger from '@fastify/swagger';
 import fastify, {
   type FastifyError,
@@ -37,7 +38,8 @@ export interface ApiServerOptions {
 
 /** Load balancers keep idle connections for 60 s; ours live longer, so that it is never us who cut first. */
 const keepAliveMs = 72_000;
-const requestMs = 120_000;
+/** For a whole request: an upload of the largest size at 2 MB/s. Headers alone have Node's 60 s. */
+const requestMs = 600_000;
 
 export interface ApiServer {
   app: FastifyInstance;
@@ -132,10 +134,25 @@ function acceptBodies(app: FastifyInstance, authenticator: Authenticator): void 
     'application/x-tar',
     async (request: FastifyRequest, payload: NodeJS.ReadableStream) => {
       await authenticator.checkKnown(request.headers);
-      return spooledBody(await spool(payload));
+      return spoolUpload(request, payload);
     },
   );
   app.addHook('onResponse', async (request) => rawBodyOf(request).spooled?.remove());
+}
+
+/** The file goes with the response; where the client goes first there is no response, and it goes with the connection. */
+async function spoolUpload(request: FastifyRequest, payload: NodeJS.ReadableStream): Promise<RawBody> {
+  const length = request.headers['content-length'];
+  const declaredBytes = length === undefined ? null : Number(length);
+  const spooled = await spool(payload as Readable, { declaredBytes });
+  const { socket } = request.raw;
+  const remove = () => {
+    socket.off('close', remove);
+    return spooled.remove();
+  };
+  socket.once('close', remove);
+  if (socket.destroyed) await remove();
+  return spooledBody({ ...spooled, remove });
 }
 
 function sendError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): void {

@@ -1,62 +1,87 @@
 // Large bodies: written to a temporary file while they are hashed, since the signature covers bytes that come last.
 import { createHash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Transform } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import type { Readable } from 'node:stream';
+import { maxUploadBytes } from '../protocol/files.ts';
 import { ApiError } from './errors.ts';
 
 export interface SpooledBody {
   path: string;
   /** Lower-case hex over all bytes. */
   sha256: string;
+  /** More than once is as once. */
   remove(): Promise<void>;
 }
 
-/** Largest upload; more goes in several. */
-export const maxSpoolBytes = 1024 * 1024 * 1024;
 /** Uploads at once in this replica: together they bound the disk that strangers with a public key can fill. */
 const maxSpools = 8;
 let spoolCount = 0;
 
-export async function spool(body: NodeJS.ReadableStream): Promise<SpooledBody> {
+/** `declaredBytes` is the Content-Length; null when the body comes without one. */
+export async function spool(
+  body: Readable,
+  { declaredBytes, maxBytes = maxUploadBytes }: { declaredBytes: number | null; maxBytes?: number },
+): Promise<SpooledBody> {
+  if (declaredBytes !== null && declaredBytes > maxBytes) throw tooLarge(maxBytes);
   if (spoolCount >= maxSpools) {
     throw new ApiError('rate_limited', `More than ${maxSpools} uploads at once; try again.`, {
       retryAfterSeconds: 5,
     });
   }
   spoolCount += 1;
-  const folder = await mkdtemp(join(tmpdir(), 'flotilla-upload-'));
-  const remove = async () => {
+  // It may break before it is read.
+  body.on('error', () => {});
+  const folder = await mkdtemp(join(tmpdir(), 'flotilla-upload-')).catch((error) => {
     spoolCount -= 1;
-    await rm(folder, { recursive: true, force: true });
+    throw error;
+  });
+  let removal: Promise<void> | undefined;
+  const remove = () => {
+    removal ??= rm(folder, { recursive: true, force: true }).finally(() => {
+      spoolCount -= 1;
+    });
+    return removal;
   };
   const path = join(folder, 'body');
-  const hash = createHash('sha256');
   try {
-    await pipeline(body, measured(hash), createWriteStream(path, { mode: 0o600 }));
+    return { path, sha256: await writeHashed(body, path, maxBytes), remove };
   } catch (error) {
     await remove();
     throw error;
   }
-  return { path, sha256: hash.digest('hex'), remove };
 }
 
-function measured(hash: ReturnType<typeof createHash>): Transform {
+/** The body itself stays open when this fails, so that the refusal can still be sent. */
+async function writeHashed(body: Readable, path: string, maxBytes: number): Promise<string> {
+  const hash = createHash('sha256');
+  const file = await open(path, 'wx', 0o600);
   let sizeBytes = 0;
-  return new Transform({
-    transform(chunk: Buffer, _encoding, done) {
+  try {
+    for await (const chunk of chunksOf(body)) {
       sizeBytes += chunk.length;
-      if (sizeBytes > maxSpoolBytes) {
-        done(
-          new ApiError('payload_too_large', `An upload is at most ${maxSpoolBytes} bytes; send it in parts.`),
-        );
-        return;
-      }
+      if (sizeBytes > maxBytes) throw tooLarge(maxBytes);
       hash.update(chunk);
-      done(null, chunk);
-    },
-  });
+      await file.appendFile(chunk);
+    }
+  } finally {
+    await file.close();
+  }
+  return hash.digest('hex');
+}
+
+async function* chunksOf(body: Readable): AsyncGenerator<Buffer> {
+  const chunks = body.iterator({ destroyOnReturn: false });
+  for (;;) {
+    const next = await chunks.next().catch((cause: unknown) => {
+      throw new ApiError('validation_failed', 'The upload broke off before its end.', { cause });
+    });
+    if (next.done) return;
+    yield next.value;
+  }
+}
+
+function tooLarge(maxBytes: number): ApiError {
+  return new ApiError('payload_too_large', `An upload is at most ${maxBytes} bytes; send it in parts.`);
 }

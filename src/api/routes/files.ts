@@ -1,27 +1,25 @@
 // Files of a run's container as a tar stream: read a path, or unpack into one.
 import { createReadStream } from 'node:fs';
+import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import Type, { type Static } from 'typebox';
+import Type from 'typebox';
 import { recordJobEvent } from '../../db/job-events.ts';
 import { claimNonce } from '../../db/nonces.ts';
-import { Uuid } from '../../protocol/schema.ts';
+import { type FilesRequest, filesWritten } from '../../protocol/data-streams.ts';
+import { FilesWritten } from '../../protocol/files.ts';
 import { type Caller, callerOf, requirePermission } from '../auth.ts';
 import { rawBodyOf } from '../body.ts';
 import type { ApiDeps } from '../deps.ts';
 import { ApiError, nonceReused, unsupportedMediaType, validationFailed } from '../errors.ts';
 import { rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
+import { streamFailure } from '../run-streams.ts';
 import { requireRunning } from './exec.ts';
 
 const tags = ['Job runs'];
 const query = Type.Object({ path: Type.String({ description: 'absolute path in the container' }) });
 const maxPathLength = 4096;
 const tar = { content: { 'application/x-tar': { schema: { type: 'string', format: 'binary' } } } };
-const FilesWritten = Type.Object({
-  object: Type.Literal('job_run_files'),
-  job_run_uuid: Uuid,
-  path: Type.String(),
-});
 
 export function fileRoutes(app: FastifyInstance, deps: ApiDeps): void {
   app.get(
@@ -55,33 +53,66 @@ export function fileRoutes(app: FastifyInstance, deps: ApiDeps): void {
 
 async function readFiles(request: FastifyRequest, reply: FastifyReply, deps: ApiDeps): Promise<FastifyReply> {
   const { caller, run, path } = await prepare(request, deps);
-  const stream = await deps.streams.open(run, { kind: 'files', request: { operation: 'read', path } });
-  const actor = actorOf(caller);
-  await recordJobEvent(deps.database, { ...run, kind: 'files_read', actor, detail: { path } });
+  const stream = await open(deps, run, { operation: 'read', path });
+  try {
+    const actor = actorOf(caller);
+    await recordJobEvent(deps.database, { ...run, kind: 'files_read', actor, detail: { path } });
+  } catch (error) {
+    stream.destroy();
+    throw error;
+  }
   return reply.type('application/x-tar').send(stream);
 }
 
-async function writeFiles(request: FastifyRequest, deps: ApiDeps): Promise<Static<typeof FilesWritten>> {
+async function writeFiles(request: FastifyRequest, deps: ApiDeps): Promise<FilesWritten> {
   const { caller, run, path } = await prepare(request, deps);
   const { spooled } = rawBodyOf(request);
   if (spooled === null) throw unsupportedMediaType('Send a tar stream: Content-Type application/x-tar.');
   const actor = actorOf(caller);
-  await deps.database.transaction(async (sql) => {
-    if (!(await claimNonce(sql, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
-    await recordJobEvent(sql, { ...run, kind: 'files_written', actor, detail: { path } });
+  // The agent says no to a wrong path here; nothing has an effect before the bytes.
+  const stream = await open(deps, run, { operation: 'write', path });
+  try {
+    await deps.database.transaction(async (sql) => {
+      if (!(await claimNonce(sql, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
+      await recordJobEvent(sql, { ...run, kind: 'files_written', actor, detail: { path } });
+    });
+  } catch (error) {
+    stream.destroy();
+    throw error;
+  }
+  const [answer] = await Promise.all([
+    collect(stream),
+    pipeline(createReadStream(spooled.path), stream, { end: true }),
+  ]).catch((error) => {
+    throw streamFailure(error);
   });
-  const stream = await deps.streams.open(run, { kind: 'files', request: { operation: 'write', path } });
-  const answer = collect(stream);
-  await pipeline(createReadStream(spooled.path), stream, { end: true });
-  const refusal = await answer;
-  if (refusal !== '') throw new ApiError('conflict', refusal.slice(0, 300));
+  if (answer === '') throw streamFailure(new Error('The agent ended the stream without a word.'));
+  if (answer !== filesWritten) throw new ApiError('conflict', answer.slice(0, 300));
   return { object: 'job_run_files', job_run_uuid: run.runId, path };
 }
 
-/** The agent answers nothing when the files are there, else a sentence. */
-async function collect(stream: AsyncIterable<Buffer>): Promise<string> {
+async function open(
+  deps: ApiDeps,
+  run: { nodeId: string; runId: string },
+  request: FilesRequest,
+): Promise<Duplex> {
+  try {
+    return await deps.streams.open(run, { kind: 'files', request });
+  } catch (error) {
+    throw streamFailure(error);
+  }
+}
+
+const maxAnswerBytes = 4096;
+
+/** The agent's last words; more than a sentence is none. */
+async function collect(stream: Duplex): Promise<string> {
   const parts: Buffer[] = [];
-  for await (const part of stream) parts.push(part);
+  let sizeBytes = 0;
+  for await (const part of stream as AsyncIterable<Buffer>) {
+    sizeBytes += part.length;
+    if (sizeBytes <= maxAnswerBytes) parts.push(part);
+  }
   return Buffer.concat(parts).toString('utf8');
 }
 
