@@ -1,6 +1,7 @@
 // What the Docker Engine answers and wants, and our words for it.
 import { fullReference } from '../domain/image-reference.ts';
 import {
+  type ContainerAddress,
   type ContainerSpec,
   type ContainerState,
   type ContainerSummary,
@@ -46,6 +47,10 @@ export interface ContainerInspect extends ContainerPlaces {
     ExitCode: number;
     StartedAt: string;
     FinishedAt: string;
+    Health?: { Status: string } | null;
+  };
+  NetworkSettings?: {
+    Networks?: Record<string, { IPAddress?: string; GlobalIPv6Address?: string } | null> | null;
   };
 }
 
@@ -100,6 +105,15 @@ export function containerState({ Id, Image, Config, State }: ContainerInspect): 
     isOomKilled: hasEnded && State.OOMKilled && State.ExitCode !== 0,
     stopSignal: Config.StopSignal || 'SIGTERM',
   };
+}
+
+/** The first network that gave it an address; null: none did, or it is not running. */
+export function containerAddress({ State, NetworkSettings }: ContainerInspect): ContainerAddress | null {
+  const networks = Object.values(NetworkSettings?.Networks ?? {});
+  const address = networks.map((network) => network?.IPAddress || network?.GlobalIPv6Address).find(Boolean);
+  if (address === undefined || stateWord(State.Status) !== 'running') return null;
+  const health = State.Health?.Status ?? 'none';
+  return { address, isHealthy: health === 'none' ? null : health === 'healthy' };
 }
 
 /** `asked` is the name it was asked for by: one image may have a digest at each of several registries. */

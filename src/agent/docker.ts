@@ -8,6 +8,7 @@ import { PullMeter } from './docker-pull.ts';
 import { canHoldSize, isQuotaRefusal } from './docker-quota.ts';
 import {
   type ContainerInspect,
+  containerAddress,
   containerState,
   containerSummary,
   createBody,
@@ -21,6 +22,7 @@ import {
 import { fillVolume, listVolumes, removeVolumes } from './docker-volumes.ts';
 import { ensureNetwork, refuseUnguarded } from './network-docker.ts';
 import {
+  type ContainerAddress,
   type ContainerSpec,
   type ContainerState,
   type ContainerSummary,
@@ -98,6 +100,11 @@ export class DockerRuntime implements Runtime {
   async inspectContainer(containerId: string): Promise<ContainerState | null> {
     const found = await this.#orNull({ path: `/containers/${containerId}/json` });
     return found === null ? null : containerState(found as ContainerInspect);
+  }
+
+  async containerAddress(containerId: string): Promise<ContainerAddress | null> {
+    const found = await this.#orNull({ path: `/containers/${containerId}/json` });
+    return found === null ? null : containerAddress(found as ContainerInspect);
   }
 
   async inspectImage(image: string, asked = image): Promise<ImageState | null> {

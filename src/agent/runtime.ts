@@ -141,6 +141,12 @@ export class RuntimeError extends Error {
   }
 }
 
+export interface ContainerAddress {
+  address: string;
+  /** What the image's health check says; null where it has none. */
+  isHealthy: boolean | null;
+}
+
 /** Every call ends within a bounded time. Calls about a container that is gone resolve as done, or with null. */
 export interface Runtime {
   describe(): Promise<EngineDescription>;
@@ -166,6 +172,8 @@ export interface Runtime {
   removeContainer(containerId: string): Promise<void>;
   /** Kills what is left in the container's cgroup, past the engine; how many processes still live after it. */
   killProcesses(containerId: string): Promise<number>;
+  /** Where programs of this machine reach the container's ports; null while it has no address of its own. */
+  containerAddress(containerId: string): Promise<ContainerAddress | null>;
   readLogs(request: LogRequest): AsyncIterable<readonly LogEntry[]>;
   /** The end of both streams, at most `lineCount` lines of each, in order of time. */
   readLastLines(containerId: string, lineCount: number): Promise<string>;

@@ -6,21 +6,23 @@ export type End = Socket | Http2Stream;
 
 /** Pipes both ways until both have ended. A broken end breaks the other one, never looks like its orderly end. */
 export function join(a: End, b: End): void {
-  a.pipe(b);
-  b.pipe(a);
-  passEnding(a, b);
-  passEnding(b, a);
+  passOn(a, b);
+  passOn(b, a);
 }
 
 /** The other side must see a reset, not the end of what was sent. */
 export function abort(end: End): void {
   if (end.destroyed) return;
-  if (!(end instanceof Socket)) end.close(constants.NGHTTP2_CANCEL);
+  // Not close(): that sends an orderly end of the stream before the reset.
+  if (!(end instanceof Socket)) end.destroy(new Error('The other end of the connection broke.'));
   else if (isPlain(end)) end.resetAndDestroy();
   else end.destroy();
 }
 
-function passEnding(from: End, to: End): void {
+function passOn(from: End, to: End): void {
+  from.pipe(to, { end: false });
+  // A stream that was reset ends as well as one that is over.
+  from.once('end', () => (isReset(from) ? abort(to) : to.end()));
   // What follows from an error comes with `close`.
   from.on('error', () => {});
   from.once('close', () => {
@@ -32,8 +34,11 @@ function passEnding(from: End, to: End): void {
 }
 
 function hasSaidAll(end: End): boolean {
-  const isReset = !(end instanceof Socket) && (end.rstCode ?? 0) !== constants.NGHTTP2_NO_ERROR;
-  return end.readableEnded && !isReset;
+  return end.readableEnded && !isReset(end);
+}
+
+function isReset(end: End): boolean {
+  return !(end instanceof Socket) && (end.rstCode ?? 0) !== constants.NGHTTP2_NO_ERROR;
 }
 
 /** Ends after everything written has gone out; what still comes in is dropped. */
