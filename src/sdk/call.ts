@@ -76,7 +76,8 @@ async function tryOnce(
   }
 }
 
-function targetOf(base: URL, { path, query }: { path: string } & CallOptions): URL {
+/** Where a request goes when the server's address has a path of its own. */
+export function targetOf(base: URL, { path, query }: { path: string } & CallOptions): URL {
   const target = new URL(base.pathname.replace(/\/$/, '') + path, base);
   const built = buildQuery(query ?? {});
   if (built !== '') target.search += `${target.search === '' ? '?' : '&'}${built}`;

@@ -1,12 +1,16 @@
 // The signed client of the Flotilla API: one function for each endpoint, named as on the server.
 import { randomBytes, randomUUID } from 'node:crypto';
+import type { Readable } from 'node:stream';
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import type { ApiKey, CreateApiKeyBody, CreatedApiKey } from '../protocol/api-key.ts';
+import type { ExecTicket } from '../protocol/exec.ts';
 import type { CancelJobBody, CreateJobBody, Job } from '../protocol/job.ts';
 import type { JobRun, JobRunDetail, JobRunLogs } from '../protocol/job-run.ts';
 import type { ListEnvelope } from '../protocol/list.ts';
 import type { CreatedNode, CreateNodeBody, Node } from '../protocol/node.ts';
-import { type Caller, type CallOptions, call, type Edge } from './call.ts';
+import { type Caller, type CallOptions, call, type Edge, targetOf } from './call.ts';
+import { type Exec, type ExecOptions, openExec } from './exec.ts';
+import { type FilesCaller, readFiles, type WriteFilesOptions, writeFiles } from './files.ts';
 import { type FollowOptions, followLogs } from './follow-logs.ts';
 import { createHttpTransport, type HttpTransport } from './http-transport.ts';
 import type { ListQuery } from './query.ts';
@@ -30,7 +34,8 @@ export type Client = ReturnType<typeof createClient>;
 /** Every call throws `ApiError` when the server refuses and `ConnectionError` when it cannot be reached. */
 export function createClient(options: ClientOptions) {
   const { url, publicKey, secretKey, timeoutMs = 30_000, ca } = options;
-  const caller: Caller = {
+  const caller: FilesCaller = {
+    ca,
     url: new URL(url),
     key: { publicKey, secretKey },
     transport: options.transport ?? createHttpTransport({ ca }),
@@ -81,7 +86,7 @@ function jobsOf(caller: Caller, send: Send) {
   };
 }
 
-function runsOf(caller: Caller, send: Send) {
+function runsOf(caller: FilesCaller, send: Send) {
   const path = (uuid: string) => itemPath('job-runs', uuid);
   type Slice = { offset?: number; limit?: number };
   const logs = (uuid: string, query: Slice, options: CallOptions = {}) =>
@@ -105,7 +110,31 @@ function runsOf(caller: Caller, send: Send) {
       };
       return followLogs(source, onChunk, options);
     },
+    exec: (uuid: string, options: ExecOptions) => exec(caller, send, { path: `${path(uuid)}/exec`, options }),
+    /** A file or folder of the container as a tar stream. */
+    readFiles: (uuid: string, filePath: string, options: { signal?: AbortSignal } = {}) =>
+      readFiles(caller, filesPath(path(uuid), filePath), options.signal),
+    /** Unpacks a tar (a file's name, or a stream) into an existing folder of the container. */
+    writeFiles: (uuid: string, filePath: string, tar: string | Readable, options: WriteFilesOptions = {}) =>
+      writeFiles(caller, filesPath(path(uuid), filePath), tar, options),
   };
+}
+
+/** A signed request buys a ticket, and the ticket opens the WebSocket. */
+async function exec(
+  caller: FilesCaller,
+  send: Send,
+  { path, options }: { path: string; options: ExecOptions },
+): Promise<Exec> {
+  const { command, tty = false, cols = null, rows = null, signal } = options;
+  const ticket = await send<ExecTicket>('POST', path, { body: { command, tty, cols, rows }, signal });
+  const url = targetOf(caller.url, ticket);
+  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+  return openExec(url, { ca: caller.ca, signal });
+}
+
+function filesPath(runPath: string, filePath: string): string {
+  return `${runPath}/files?path=${encodeURIComponent(filePath)}`;
 }
 
 function nodesOf(send: Send) {

@@ -12,6 +12,8 @@ export type RequestToSign = {
   path: string;
   /** The very text that is sent; absent means none. */
   body?: string | undefined;
+  /** Lower-case hex over a body that is not at hand, in the place of `body`. */
+  bodySha256?: string;
   /** Epoch milliseconds; now when absent. */
   timeMs?: number;
   /** 32 hex digits, new for every request; random when absent. */
@@ -34,6 +36,7 @@ export function signRequest(request: RequestToSign): Record<string, string> {
       rawQuery,
       body: Buffer.from(body),
       parsedBody: undefined,
+      ...(request.bodySha256 === undefined ? {} : { bodySha256: request.bodySha256 }),
     },
     hashes,
   );
