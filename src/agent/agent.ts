@@ -1,7 +1,9 @@
 // The node's agent: wires engine, loop and control connection, and runs until it is told to stop.
 import { type Hello, type Inventory, protocolVersion, type Welcome } from '../protocol/agent-messages.ts';
 import { openStores, readGuardedGpus } from './agent-stores.ts';
+import { AgentStreams } from './agent-streams.ts';
 import { type Clock, sleep, systemClock } from './clock.ts';
+import { DockerDoor } from './container-door.ts';
 import type { NodeIdentity } from './container-order.ts';
 import { ControlPlaneClient } from './control-plane-client.ts';
 import { DockerRuntime } from './docker.ts';
@@ -51,6 +53,8 @@ export interface AgentOptions {
   imageCacheBytes?: number;
   /** Between two measurements of what runs write to disk. */
   storageEveryMs?: number;
+  /** The agent serves public ports itself, and clients reach it by this host; absent: the gateway does. */
+  publicHost?: string;
   onConnected?: (welcome: Welcome) => void;
 }
 
@@ -91,7 +95,10 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     clock,
     storageBytes: () => inventory?.storage_bytes ?? 0,
   });
-  const readNode = () => readInventory(runtime, () => readGuardedGpus(gpuGuard));
+  const readNode = async () => ({
+    ...(await readInventory(runtime, () => readGuardedGpus(gpuGuard))),
+    ...streams.ingress,
+  });
 
   const loop: AgentLoop = new AgentLoop({
     runtime,
@@ -103,6 +110,21 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     send: (message) => client.send(message),
     sendLog: (chunk) => client.sendLog(chunk),
     inventory: requireInventory,
+    onPass: () => streams.look(),
+  });
+
+  const streams: AgentStreams = new AgentStreams({
+    runtime,
+    door: new DockerDoor(options.engineSocket),
+    clock,
+    log,
+    serverUrl: options.serverUrl ?? nodeKey.url,
+    signHeaders: options.signHeaders,
+    ...(options.ca === undefined ? {} : { ca: options.ca }),
+    publicHost: options.publicHost ?? null,
+    livingRuns: () => loop.livingRuns(),
+    reportPort: (reading) => loop.reportPort(reading),
+    send: (message) => client.send(message),
   });
 
   async function hello(): Promise<Hello> {
@@ -140,7 +162,10 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     log,
     hello,
     onWelcome: welcome,
-    onMessage: (message) => loop.receive(message),
+    onMessage: (message) => {
+      streams.receive(message);
+      loop.receive(message);
+    },
     onDisconnect: () => loop.disconnect(),
   });
 
@@ -182,5 +207,6 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     ]);
   } finally {
     loop.stop();
+    streams.close();
   }
 }

@@ -8,6 +8,7 @@ import type {
   LogChunk,
   ObservedContainer,
   RunError,
+  RunEvent,
   ServerMessage,
 } from '../protocol/agent-messages.ts';
 import { type Clock, sleep } from './clock.ts';
@@ -16,8 +17,9 @@ import { type ExecutorDeps, execute } from './executors.ts';
 import type { GpuGuard } from './gpu-guard.ts';
 import type { Images } from './images.ts';
 import type { AgentLog } from './log.ts';
-import { nextSteps, type RunTarget } from './next-steps.ts';
+import { nextSteps, type RunTarget, reportKinds } from './next-steps.ts';
 import { Outbox } from './outbox.ts';
+import type { PortReading } from './port-probe.ts';
 import { leavesBehind, newRecord, observeGone, observeListed, type RunRecord } from './run-record.ts';
 import type { ContainerSummary, Runtime } from './runtime.ts';
 import { sweepVolumes } from './volumes.ts';
@@ -30,6 +32,8 @@ export interface LoopOptions {
   send: (message: AgentMessage) => boolean;
   sendLog: (chunk: LogChunk) => boolean;
   inventory: () => Inventory;
+  /** After every pass: runs may have started or ended. */
+  onPass?: () => void;
   /** Reads the node anew and tells the server what changed. */
   refreshInventory: () => Promise<void>;
   images: Images;
@@ -121,6 +125,17 @@ export class AgentLoop {
     return [...this.#records.values()].filter((record) => record.container === 'running');
   }
 
+  /** A published port of a living run answers now, or no longer. */
+  reportPort({ runUuid, attempt, containerPort, isReady, hostKey }: PortReading): void {
+    const event = (): RunEvent => ({
+      kind: 'port',
+      container_port: containerPort,
+      is_ready: isReady,
+      host_key: hostKey,
+    });
+    this.#outbox.add({ runUuid, attempt, kind: `port ${containerPort}`, event });
+  }
+
   /** The run takes more of the node than it may: it is stopped and fails with this. */
   stopForOveruse(record: RunRecord, error: RunError): void {
     if (record.overuse !== null) return;
@@ -209,6 +224,7 @@ export class AgentLoop {
     const current = { runs: this.#records.values(), connectedSinceMs: this.#connectedSinceMs };
     const { steps, wakeAtMs } = nextSteps(current, this.#targets, nowMs);
     for (const step of steps) execute(this.#executorDeps, step);
+    this.#options.onPass?.();
     this.#cancelTimer?.();
     this.#cancelTimer =
       wakeAtMs === null ? null : this.#options.clock.after(Math.max(1, wakeAtMs - nowMs), () => this.wake());
@@ -331,9 +347,10 @@ export class AgentLoop {
 
   #acknowledge(sequence: number): void {
     const report = this.#outbox.acknowledge(sequence);
-    if (report === null || report.kind === 'preparing') return;
+    const kind = reportKinds.find((word) => word === report?.kind);
+    if (report === null || kind === undefined) return;
     const record = this.#records.get(report.runUuid);
-    if (record?.attempt === report.attempt) record.reports[report.kind] = 'acked';
+    if (record?.attempt === report.attempt) record.reports[kind] = 'acked';
   }
 
   /** Events for speed, the list every few seconds for truth; both until the loop stops. */

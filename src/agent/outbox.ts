@@ -2,7 +2,8 @@
 import type { AgentMessage, RunEvent } from '../protocol/agent-messages.ts';
 import type { ReportKind } from './next-steps.ts';
 
-export type OutboxKind = ReportKind | 'preparing';
+/** The state of each port is told apart from the run's steps, the newest replacing an older one. */
+export type OutboxKind = ReportKind | 'preparing' | `port ${number}`;
 
 export interface OutboxReport {
   runUuid: string;

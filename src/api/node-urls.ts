@@ -10,14 +10,14 @@ export interface GatewayAddress {
 }
 
 export function nodeUrls(ports: readonly PublishedPort[], { hostname, hasTls }: GatewayAddress): NodeUrl[] {
-  return ports.map(({ containerPort, port, isReady, hostKey }) => {
+  return ports.map(({ containerPort, port, hostname: nodeHost, isReady, hostKey }) => {
     const isSsh = containerPort === sshPort;
     return {
       description: isSsh ? 'ssh' : String(containerPort),
-      hostname,
+      hostname: nodeHost ?? hostname,
       port,
       protocol: 'tcp',
-      tls: hasTls && !isSsh,
+      tls: hasTls && !isSsh && nodeHost === null,
       ready: isReady,
       ...(isSsh ? { host_key_fingerprint: hostKey } : {}),
     };

@@ -35,13 +35,17 @@ export async function openPorts(
     {
       name: 'open_ports',
       text: `with opened as materialized (
-          select r.id, coalesce(flotilla_open_ports(r.id, r.account_id, r.node_id,
+          select r.id, n.inventory -> 'ingress' -> 'public_host' as hostname, coalesce(flotilla_open_ports(r.id, r.account_id, r.node_id,
               array(select p::integer from jsonb_array_elements_text(i.ports) with ordinality as e(p, n) order by n),
               array(select jsonb_array_elements_text(j.container -> 'allowed_ips')), $2), '[]') as ports
           from jsonb_to_recordset($1::jsonb) as i(run_id uuid, ports jsonb)
             join job_runs r on r.id = i.run_id join jobs j on j.id = r.job_id
+            join nodes n on n.id = r.node_id
         )
-        update job_runs r set ports = o.ports from opened o where r.id = o.id`,
+        update job_runs r set ports = case when o.hostname is null then o.ports else coalesce((
+            select jsonb_agg(p || jsonb_build_object('hostname', o.hostname) order by n)
+            from jsonb_array_elements(o.ports) with ordinality as e(p, n)), '[]') end
+        from opened o where r.id = o.id`,
     },
     [JSON.stringify(withPorts.map(({ runId, ports }) => ({ run_id: runId, ports }))), restMs],
   );
@@ -54,25 +58,33 @@ export interface OpenPort {
   nodeId: string;
   containerPort: number;
   allowedIps: readonly string[];
+  /** The node's agent serves it itself. */
+  isDirect: boolean;
 }
 
 export async function listOpenPorts(sql: Sql): Promise<OpenPort[]> {
   return sql.query({
     name: 'list_open_ports',
-    text: `select port, run_id as "runId", node_id as "nodeId", container_port as "containerPort",
-        allowed_ips as "allowedIps" from gateway_ports where run_id is not null and is_open`,
+    text: `select g.port, g.run_id as "runId", g.node_id as "nodeId", g.container_port as "containerPort",
+        g.allowed_ips as "allowedIps", coalesce(r.ports -> 0 ? 'hostname', false) as "isDirect"
+      from gateway_ports g join job_runs r on r.id = g.run_id where g.run_id is not null and g.is_open`,
   });
 }
 
-/** Adds refused connections to their ports. */
-export async function countRefused(sql: Sql, refused: ReadonlyMap<number, number>): Promise<void> {
+/** Adds refused connections to their ports; with `nodeId` only to ports of that node. */
+export async function countRefused(
+  sql: Sql,
+  refused: ReadonlyMap<number, number>,
+  nodeId: string | null = null,
+): Promise<void> {
   await sql.query(
     {
       name: 'count_refused',
       text: `update gateway_ports g set refused_count = g.refused_count + i.count
-        from unnest($1::integer[], $2::bigint[]) as i(port, count) where g.port = i.port and g.run_id is not null`,
+        from unnest($1::integer[], $2::bigint[]) as i(port, count) where g.port = i.port and g.run_id is not null
+          and ($3::uuid is null or g.node_id = $3)`,
     },
-    [[...refused.keys()], [...refused.values()]],
+    [[...refused.keys()], [...refused.values()], nodeId],
   );
 }
 
@@ -104,13 +116,14 @@ export async function setPortState(sql: Sql, state: PortState): Promise<void> {
 
 /** A run's `ports` column. */
 export type StoredPorts =
-  | { container_port: number; port: number; is_ready: boolean; host_key: string | null }[]
+  | { container_port: number; port: number; is_ready: boolean; host_key: string | null; hostname?: string }[]
   | null;
 
 export function toPublishedPorts(ports: StoredPorts): PublishedPort[] {
   return (ports ?? []).map((port) => ({
     containerPort: port.container_port,
     port: port.port,
+    hostname: port.hostname ?? null,
     isReady: port.is_ready,
     hostKey: port.host_key,
   }));

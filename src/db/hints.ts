@@ -9,6 +9,10 @@ export type Hint =
   | { kind: 'node'; nodeId: string }
   /** A job or its run changed: whoever waits for it should look. */
   | { kind: 'job'; jobId: string }
+  /** Public ports opened or closed: the gateways should look. */
+  | { kind: 'ports' }
+  /** Whoever holds the node's control connection asks its agent to dial `url` with the ticket. */
+  | { kind: 'dial'; nodeId: string; url: string; ticket: string }
   /** A key was revoked or changed: cached copies are void. */
   | { kind: 'key'; publicKey: string };
 

@@ -92,6 +92,8 @@ export type TeardownState = (typeof teardownStates)[number];
 export interface PublishedPort {
   containerPort: number;
   port: number;
+  /** The node's own public host, where its agent serves the port itself; null: the gateway's. */
+  hostname: string | null;
   isReady: boolean;
   /** Fingerprint of the SSH server's key, once it answered. */
   hostKey: string | null;

@@ -12,7 +12,6 @@ export interface DataConnectionsOptions {
   /** Who dialled, by its signature; throws to refuse. */
   authenticate: (request: IncomingMessage) => Promise<{ nodeId: string }>;
   newTicket: () => string;
-  warn: (fields: object, message: string) => void;
 }
 
 interface Waiting {

@@ -6,7 +6,8 @@ import type { Static } from 'typebox';
 import { WebSocketServer } from 'ws';
 import type { Cluster } from '../db/cluster.ts';
 import type { Database } from '../db/database.ts';
-import type { Hints } from '../db/hints.ts';
+import { countRefused } from '../db/gateway-ports.ts';
+import type { Hint, Hints } from '../db/hints.ts';
 import { listNodeRuns, listReleasedRuns, type NodeRun } from '../db/job-runs.ts';
 import { connectNode, listSilentNodes, renewLeases, reviveNodes, updateInventory } from '../db/nodes.ts';
 import { defaultLogCap } from '../db/run-logs.ts';
@@ -15,7 +16,9 @@ import {
   type AgentMessage,
   agentConnectPath,
   type Hello,
+  type NodePort,
   protocolVersion,
+  type Report,
 } from '../protocol/agent-messages.ts';
 import { orderOf, toDesiredRun } from './desired.ts';
 import { createLogSink } from './log-sink.ts';
@@ -76,14 +79,24 @@ export class Hub {
     this.#logs = createLogSink({ database, hints, onError, cap: defaultLogCap });
     this.#unsubscribe = hints.subscribe((hint) => {
       if (hint.kind === 'node') this.#markDirty(hint.nodeId);
+      if (hint.kind === 'dial') this.#dial(hint);
     });
     this.#timers.push(setInterval(() => void this.#flushLeases(), leaseFlushMs));
     this.#timers.push(setInterval(() => this.#resync(), resyncMs));
   }
 
-  /** Takes WebSocket upgrades on the agents' path of this server. */
-  attach(server: Server): void {
-    server.on('upgrade', (request, socket, head) => void this.#upgrade(request, socket, head));
+  /** Takes WebSocket upgrades on the agents' path of this server; `others` are asked first, and answer what they take. */
+  attach(server: Server, others: readonly UpgradeTaker[] = []): void {
+    server.on('upgrade', (request, socket, head) => {
+      socket.on('error', () => socket.destroy());
+      if (!others.some((take) => take(request, socket, head))) void this.#upgrade(request, socket, head);
+    });
+  }
+
+  /** Tells agents of this replica the public ports of their nodes that they serve themselves; only what changed travels. */
+  tellPorts(byNode: ReadonlyMap<string, readonly NodePort[]>): void {
+    for (const [nodeId, session] of this.#sessions)
+      if (session.isReady) session.tellPorts(byNode.get(nodeId) ?? []);
   }
 
   get sessionCount(): number {
@@ -101,7 +114,6 @@ export class Hub {
   }
 
   async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    socket.on('error', () => socket.destroy());
     if (request.url?.split('?', 1)[0] !== agentConnectPath) {
       refuseUpgrade(socket, {
         status: 404,
@@ -141,22 +153,23 @@ export class Hub {
       case 'heartbeat':
         return;
       case 'inventory':
-        void updateInventory(this.#options.database, nodeId, message.inventory)
+        session.inventoryWritten = updateInventory(this.#options.database, nodeId, message.inventory)
           .then(() => this.#options.hints.publish({ kind: 'schedule' }))
-          .catch((error) => this.#fail(session, error));
+          .catch((error) => this.#fail(session, error))
+          .finally(() => {
+            session.inventoryWritten = null;
+          });
         return;
       case 'report':
-        this.#reports.add({
-          session,
-          sequence: message.sequence,
-          runId: message.run_uuid,
-          attempt: message.attempt,
-          event: message.event,
-          receivedAtMs: this.#options.monotonicNow(),
-        });
+        this.#report(session, message);
         return;
       case 'log':
         this.#logs.add({ session, chunk: message });
+        return;
+      case 'refusals':
+        countRefused(this.#options.database, countsOf(message.ports), nodeId).catch((error) =>
+          this.#options.log.warn({ err: error, node_uuid: nodeId }, 'Refused connections were not counted.'),
+        );
         return;
       case 'orphans':
         this.#options.log.warn(
@@ -164,6 +177,20 @@ export class Hub {
           'A node has containers this database does not know.',
         );
     }
+  }
+
+  /** A GPU that is not clean must be known before the run that left it gives it back. */
+  #report(session: AgentSession, message: Static<typeof Report>): void {
+    const report = {
+      session,
+      sequence: message.sequence,
+      runId: message.run_uuid,
+      attempt: message.attempt,
+      event: message.event,
+      receivedAtMs: this.#options.monotonicNow(),
+    };
+    if (message.event.kind !== 'released' || session.inventoryWritten === null) this.#reports.add(report);
+    else void session.inventoryWritten.then(() => this.#reports.add(report));
   }
 
   async #welcome(session: AgentSession, hello: Static<typeof Hello>): Promise<void> {
@@ -207,6 +234,10 @@ export class Hub {
       { node_uuid: nodeId, agent_version: hello.agent_version, runs: runs.length },
       'An agent connected.',
     );
+  }
+
+  #dial({ nodeId, url, ticket }: Hint & { kind: 'dial' }): void {
+    this.#sessions.get(nodeId)?.send({ type: 'dial', url, ticket });
   }
 
   #replace(nodeId: string, session: AgentSession): void {
@@ -291,6 +322,13 @@ export class Hub {
       log.warn({ err: error }, 'Leases could not be renewed; trying again.');
     }
   }
+}
+
+/** Answers false when the upgrade is for somebody else. */
+export type UpgradeTaker = (request: IncomingMessage, socket: Duplex, head: Buffer) => boolean;
+
+function countsOf(ports: readonly { port: number; count: number }[]): Map<number, number> {
+  return new Map(ports.map(({ port, count }) => [port, count]));
 }
 
 interface UpgradeRefusal {

@@ -73,7 +73,12 @@ function settle(report: NodeReport, applied: AppliedEvent | undefined, deps: Rep
   if (applied?.kind === 'refused') deps.onRefused(report);
   if (applied?.kind !== 'applied') return;
   deps.hints.publish({ kind: 'job', jobId: applied.jobId });
+  if (movesPorts(report.event)) deps.hints.publish({ kind: 'ports' });
   if (applied.isReleased || applied.job.status === 'PENDING') deps.hints.publish({ kind: 'schedule' });
+}
+
+function movesPorts(event: RunEvent): boolean {
+  return event.kind === 'exited' || (event.kind === 'running' && event.ports.length > 0);
 }
 
 /** `nowMs` is the database's time at which the report arrived. */

@@ -2,7 +2,7 @@
 import type { Duplex } from 'node:stream';
 import { Compile } from 'typebox/compile';
 import type { WebSocket } from 'ws';
-import { AgentMessage, type ServerMessage } from '../protocol/agent-messages.ts';
+import { AgentMessage, type NodePort, type ServerMessage } from '../protocol/agent-messages.ts';
 
 /** Who dialled, as its signature proved. */
 export interface AgentIdentity {
@@ -30,12 +30,15 @@ export class AgentSession {
   readonly sentOrders = new Map<string, string>();
   /** Hello was answered: the agent knows what it should run. */
   isReady = false;
+  /** Settles when the inventory it sent last is stored; null when that is so. */
+  inventoryWritten: Promise<void> | null = null;
   readonly #socket: WebSocket;
   /** The connection under the WebSocket. */
   readonly #stream: Duplex;
   readonly #events: SessionEvents;
   readonly #pinger: NodeJS.Timeout;
   #isAlive = true;
+  #sentPorts: string | null = null;
   #isGathering = false;
 
   constructor(
@@ -77,6 +80,14 @@ export class AgentSession {
       this.#isGathering = false;
       this.#stream.uncork();
     });
+  }
+
+  /** The first list always goes: the agent may hold one from before. */
+  tellPorts(ports: readonly NodePort[]): void {
+    const text = JSON.stringify(ports);
+    if (text === this.#sentPorts) return;
+    this.#sentPorts = text;
+    this.send({ type: 'ports', ports: [...ports] });
   }
 
   /** The last word, then the end: why this agent may not stay. */

@@ -51,6 +51,8 @@ export const Inventory = Type.Object({
   isolation_note: Type.Optional(
     Nullable(Type.String({ maxLength: 1024, description: 'why isolation is not enforced, if so' })),
   ),
+  /** Present where the agent serves public ports itself: the host that clients reach it by. */
+  ingress: Type.Optional(Type.Object({ public_host: Type.String({ minLength: 1, maxLength: 253 }) })),
 });
 export type Inventory = Static<typeof Inventory>;
 
@@ -151,13 +153,29 @@ export const LogChunk = Type.Object({
   position: Type.String({ maxLength: 128 }),
 });
 export type LogChunk = Static<typeof LogChunk>;
+/** Connections that the agent itself turned away at public ports since it last said so. */
+export const Refusals = Type.Object({
+  type: Type.Literal('refusals'),
+  ports: Type.Array(
+    Type.Object({ port: Type.Integer({ minimum: 1, maximum: 65_535 }), count: Type.Integer({ minimum: 1 }) }),
+    { maxItems: 10_000 },
+  ),
+});
 /** Containers of this cluster and node that the server did not name: kept for a while, then removed. */
 export const Orphans = Type.Object({
   type: Type.Literal('orphans'),
   containers: Type.Array(ObservedContainer, { maxItems: 100_000 }),
 });
 
-export const AgentMessage = Type.Union([Hello, Heartbeat, InventoryChanged, Report, LogChunk, Orphans]);
+export const AgentMessage = Type.Union([
+  Hello,
+  Heartbeat,
+  InventoryChanged,
+  Report,
+  LogChunk,
+  Refusals,
+  Orphans,
+]);
 export type AgentMessage = Static<typeof AgentMessage>;
 
 /** What is to run in a container, with secrets in clear: it travels only to the node that runs it. */
@@ -247,6 +265,16 @@ export const LogAck = Type.Object({
 });
 /** Asks the agent for a data connection: it dials `agentDataPath` of that server with the ticket. */
 export const Dial = Type.Object({ type: Type.Literal('dial'), url: Type.String(), ticket: Type.String() });
+/** A public port that stands for a container port. */
+export const NodePort = Type.Object({
+  port: Type.Integer(),
+  run_uuid: Uuid,
+  container_port: Type.Integer(),
+  allowed_ips: Type.Array(Type.String()),
+});
+export type NodePort = Static<typeof NodePort>;
+/** All public ports that a node with direct ingress serves itself. */
+export const NodePorts = Type.Object({ type: Type.Literal('ports'), ports: Type.Array(NodePort) });
 /** The last word before the server closes: why this agent may not connect. */
 export const Refused = Type.Object({
   type: Type.Literal('refused'),
@@ -254,5 +282,14 @@ export const Refused = Type.Object({
   message: Type.String(),
 });
 
-export const ServerMessage = Type.Union([Welcome, Desired, Kill, ReportAck, LogAck, Dial, Refused]);
+export const ServerMessage = Type.Union([
+  Welcome,
+  Desired,
+  Kill,
+  ReportAck,
+  LogAck,
+  Dial,
+  NodePorts,
+  Refused,
+]);
 export type ServerMessage = Static<typeof ServerMessage>;

@@ -52,7 +52,6 @@ export async function startRig({ authenticate, ...door }: RigOptions = {}): Prom
     },
     authenticate: authenticate ?? (() => Promise.resolve({ nodeId: nodeUuid })),
     newTicket: () => crypto.randomUUID(),
-    warn,
   });
   server.on('upgrade', (request, socket, head) => void connections.takeUpgrade(request, socket, head));
   const tunnel = new Tunnel({
