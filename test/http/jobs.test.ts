@@ -43,6 +43,7 @@ const referenceFields = [
   ...['status_reason', 'source_recipe_uuid'],
 ];
 const additiveFields = [
+  'start_timeout_waits_for_pull',
   ...[
     'allowed_region_codes',
     'labels',
@@ -84,6 +85,7 @@ const everything = {
   max_retry_count: 3,
   max_timeout_assign_ms: 300_000,
   max_timeout_start_ms: 120_000,
+  start_timeout_waits_for_pull: true,
   max_timeout_run_ms: 60_000,
   allowed_region_codes: ['eu-central-1', 'us-east-1'],
   image_size_bytes: 123_456_789,
@@ -101,6 +103,17 @@ const everyContainerField = {
   env: { GREETING: 'hello', '9': 'nine', EMPTY: '', TOKEN: `plain-${randomBytes(8).toString('hex')}` },
   sshkey: 'ssh-ed25519 AAAA someone',
   allowed_ips: ['203.0.113.7/32', '::1'],
+  volumes: [
+    {
+      image: 'team/files',
+      tag: '7',
+      registry: 'files.example.com',
+      user: 'eve',
+      secret: 'sesame',
+      mount: '/data',
+    },
+    { image: 'models', tag: 'latest', registry: '', user: '', secret: '', mount: '/models' },
+  ],
   command: ['sh', '-c', 'echo hi'],
   entrypoint: ['/bin/tini', '--'],
   stop_signal: 'SIGINT',
@@ -126,7 +139,11 @@ test('create with every field gives them back, typed as the reference says', asy
   });
   assert.deepEqual(parameters, {
     type: 'docker',
-    parameters: { ...everyContainerField, secret: '***', volumes: [] },
+    parameters: {
+      ...everyContainerField,
+      secret: '***',
+      volumes: everyContainerField.volumes.map((volume) => ({ ...volume, secret: volume.secret && '***' })),
+    },
   });
   const waited = (job.timeout_assign_at_ms ?? 0) - Date.parse(job.created_at);
   assert.ok(Math.abs(waited - everything.max_timeout_assign_ms) <= 1, `${waited} ms to be assigned`);
@@ -148,6 +165,7 @@ test('what is not given has its default', async () => {
     ...{ gpu_registry_uuid: null, started_at: null, completed_at: null, max_timeout_assign_ms: 300_000 },
     ...{ max_timeout_start_ms: 300_000, max_timeout_run_ms: 60_000, max_retry_count: 0, max_node_count: 1 },
     ...{ image_size_bytes: null, container_access_tokens: [], status_reason: null, source_recipe_uuid: null },
+    start_timeout_waits_for_pull: false,
     ...{ allowed_region_codes: [], labels: {}, priority: 0, teardown: null, pending_reason: null },
     ...{ node_urls: [], status_detail: null },
   });
