@@ -124,10 +124,10 @@ const refused: readonly [why: string, job: Json, container: Json, path: string][
   ['a signal that no system has', {}, { stop_signal: 'SIGFOO' }, 'parameters.parameters.stop_signal'],
   ['signal 0', {}, { stop_signal: '0' }, 'parameters.parameters.stop_signal'],
   [
-    'volumes, which nothing mounts yet',
+    'a volume at a path that is not absolute',
     {},
-    { volumes: [{ image: 'a', mount: '/m' }] },
-    'parameters.parameters.volumes',
+    { volumes: [{ image: 'a', mount: 'm' }] },
+    'parameters.parameters.volumes[0].mount',
   ],
 ];
 for (const [why, job, container, path] of refused) {

@@ -5,7 +5,9 @@ import type { FieldIssue } from '../protocol/error.ts';
 import { CreateJobBody } from '../protocol/job.ts';
 import { regionCodes } from '../protocol/schema.ts';
 import { validationFailed } from './errors.ts';
+import { imageIssues, maskedSecret, registryIssues, splitImage } from './image-rules.ts';
 import { bodyCheck, describe } from './validate.ts';
+import { mountPath, volumeIssues } from './volume-rules.ts';
 
 export interface JobRequest {
   spec: JobSpec;
@@ -14,7 +16,7 @@ export interface JobRequest {
 
 const createCheck = bodyCheck(CreateJobBody);
 
-const defaults = { timeoutMs: 300_000, title: 'Untitled job', maskedSecret: '***' };
+const defaults = { timeoutMs: 300_000, title: 'Untitled job' };
 const limits = { envBytes: 131_072, labels: 64, labelKey: 128, labelValue: 256 };
 
 /** The job a body asks for; throws one validation error that lists every wrong field. */
@@ -68,6 +70,7 @@ function toRequest(body: CreateJobBody): JobRequest {
     container: toContainer(body.parameters.parameters),
     maxTimeoutAssignMs: body.max_timeout_assign_ms ?? defaults.timeoutMs,
     maxTimeoutStartMs: body.max_timeout_start_ms ?? defaults.timeoutMs,
+    startTimeoutWaitsForPull: body.start_timeout_waits_for_pull ?? false,
     maxTimeoutRunMs: body.max_timeout_run_ms ?? null,
     maxRetryCount: body.max_retry_count ?? 0,
     maxNodeCount: body.max_node_count ?? 1,
@@ -101,11 +104,12 @@ function toContainer(wire: WireContainer): ContainerSpec {
 }
 
 function toVolume(volume: NonNullable<WireContainer['volumes']>[number]): VolumeSpec {
-  const { image, mount, tag, registry, user, secret } = volume;
+  const { mount, registry, user, secret } = volume;
+  const { image, tag } = splitImage(volume.image, textOf(volume.tag));
   return {
     image,
-    mount,
-    tag: tag || 'latest',
+    mount: mountPath(mount),
+    tag,
     registry: registry ?? '',
     user: user ?? '',
     secret: secret ?? '',
@@ -191,61 +195,14 @@ const base = 'parameters.parameters';
 
 function containerIssues(container: Fields): FieldIssue[] {
   return [
-    ...imageIssues(container),
+    ...imageIssues(container, base),
     ...envIssues(container.env),
     ...ipIssues(container.allowed_ips),
     ...signalIssues(container.stop_signal),
-    ...registryIssues(container),
+    ...registryIssues(container, { path: base, hostField: 'host' }),
     ...commandIssues(container),
-    ...volumeIssues(container.volumes),
+    ...volumeIssues(container.volumes, `${base}.volumes`),
   ];
-}
-
-// Source: the image reference grammar of the OCI distribution specification.
-const namePart = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
-const hostPart =
-  '(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)(?:\\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*(?::\\d{1,5})?';
-const imagePattern = new RegExp(`^(?:${hostPart}/)?${namePart}(?:/${namePart})*$`);
-const hostPattern = new RegExp(`^${hostPart}$`);
-const tagPattern = /^\w[\w.-]{0,127}$/;
-
-function imageIssues({ image, tag }: Fields): FieldIssue[] {
-  if (typeof image !== 'string' || image === '') return [];
-  const path = `${base}.image`;
-  if (image.includes('@')) return [{ path, expected: 'an image without a digest; give name and tag' }];
-  const inline = splitImage(image, null);
-  const issues: FieldIssue[] = [];
-  if (!imagePattern.test(inline.image))
-    issues.push({
-      path,
-      expected: 'an image name such as busybox or ghcr.io/owner/name',
-      received: image.slice(0, 80),
-    });
-  const given = typeof tag === 'string' && tag !== '' ? tag : null;
-  if (given !== null && !tagPattern.test(given))
-    issues.push({
-      path: `${base}.tag`,
-      expected: 'an image tag of letters, digits and ._-',
-      received: given.slice(0, 80),
-    });
-  const hasInlineTag = inline.image !== image;
-  if (hasInlineTag && !tagPattern.test(inline.tag))
-    issues.push({ path, expected: 'an image tag of letters, digits and ._- after the colon' });
-  if (hasInlineTag && given !== null && given !== inline.tag) {
-    issues.push({
-      path: `${base}.tag`,
-      expected: `${inline.tag.slice(0, 80)}, the tag inside image, or no tag`,
-      received: given.slice(0, 80),
-    });
-  }
-  return issues;
-}
-
-/** `name:tag` as name and tag; a colon before the last slash is a registry's port. */
-function splitImage(image: string, tag: string | null): { image: string; tag: string } {
-  const colon = image.lastIndexOf(':');
-  if (colon > image.lastIndexOf('/')) return { image: image.slice(0, colon), tag: image.slice(colon + 1) };
-  return { image, tag: tag ?? 'latest' };
 }
 
 function envIssues(env: unknown): FieldIssue[] {
@@ -255,8 +212,7 @@ function envIssues(env: unknown): FieldIssue[] {
     if (!/^[^=\0]{1,255}$/.test(key)) return [{ path, expected: 'a name of 1 to 255 characters without =' }];
     if (key.startsWith('FLOTILLA_'))
       return [{ path, expected: 'a name that does not begin with FLOTILLA_, which is reserved' }];
-    if (value === defaults.maskedSecret)
-      return [{ path, expected: 'the value itself; *** is only how it is shown' }];
+    if (value === maskedSecret) return [{ path, expected: 'the value itself; *** is only how it is shown' }];
     return [];
   });
   const bytes = entries.reduce((sum, [key, value]) => sum + bytesOf(key) + bytesOf(value) + 2, 0);
@@ -334,43 +290,9 @@ function isSignalNumber(text: string): boolean {
   return /^\d{1,2}$/.test(text) && Number(text) >= 1 && Number(text) <= 64;
 }
 
-function registryIssues({ host, secret, user, image }: Fields): FieldIssue[] {
-  const issues: FieldIssue[] = [];
-  if (typeof host === 'string' && host !== '' && !hostPattern.test(host)) {
-    issues.push({
-      path: `${base}.host`,
-      expected: 'a registry host without scheme or path, such as registry.example.com',
-      received: host.slice(0, 80),
-    });
-  }
-  if (secret === defaults.maskedSecret)
-    issues.push({ path: `${base}.secret`, expected: 'the secret itself; *** is only how it is shown' });
-  if (secret && !user)
-    issues.push({ path: `${base}.user`, expected: 'the registry user that the secret belongs to' });
-  if (host && typeof image === 'string' && image.startsWith(`${host}/`)) {
-    issues.push({
-      path: `${base}.image`,
-      expected: 'an image path without the registry host when host is given',
-    });
-  }
-  return issues;
-}
-
 function commandIssues({ entrypoint }: Fields): FieldIssue[] {
   if (!Array.isArray(entrypoint) || entrypoint.length === 0 || entrypoint[0] !== '') return [];
   return [{ path: `${base}.entrypoint[0]`, expected: 'a program, not an empty string' }];
-}
-
-/** Volumes are refused until what mounts them is there: a job must not run without its files. */
-function volumeIssues(volumes: unknown): FieldIssue[] {
-  if (!Array.isArray(volumes) || volumes.length === 0) return [];
-  return [
-    {
-      path: `${base}.volumes`,
-      expected: 'an empty list: this version does not mount volumes yet',
-      received: describe(volumes),
-    },
-  ];
 }
 
 type Fields = Record<string, unknown>;

@@ -41,6 +41,7 @@ export function jobView(
     max_timeout_assign_ms: spec.maxTimeoutAssignMs,
     max_timeout_run_ms: spec.maxTimeoutRunMs,
     max_timeout_start_ms: spec.maxTimeoutStartMs,
+    start_timeout_waits_for_pull: spec.startTimeoutWaitsForPull,
     max_retry_count: spec.maxRetryCount,
     max_node_count: spec.maxNodeCount,
     image_size_bytes: job.imageSizeBytes,

@@ -52,6 +52,7 @@ function aJob(fields: Partial<Job> = {}): Job {
     max_timeout_assign_ms: 300_000,
     max_timeout_run_ms: 3_600_000,
     max_timeout_start_ms: null,
+    start_timeout_waits_for_pull: false,
     max_retry_count: 0,
     max_node_count: 1,
     image_size_bytes: null,

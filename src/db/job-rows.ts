@@ -63,6 +63,7 @@ export interface JobRow {
   sealed: Buffer | null;
   max_timeout_assign_ms: number;
   max_timeout_start_ms: number;
+  start_timeout_waits_for_pull: boolean;
   max_timeout_run_ms: number | null;
   max_retry_count: number;
   max_node_count: number;
@@ -215,6 +216,7 @@ function toJobSpec(row: JobRow, vault: Vault): JobSpec {
     container: toContainerSpec(row, vault),
     maxTimeoutAssignMs: row.max_timeout_assign_ms,
     maxTimeoutStartMs: row.max_timeout_start_ms,
+    startTimeoutWaitsForPull: row.start_timeout_waits_for_pull,
     maxTimeoutRunMs: row.max_timeout_run_ms,
     maxRetryCount: row.max_retry_count,
     maxNodeCount: row.max_node_count,

@@ -142,7 +142,11 @@ export async function listChangedNodes(sql: Sql, since: string): Promise<Schedul
       ramFree: row.ram_bytes - row.ram_allocated,
       storageBytes: row.storage_bytes,
       storageFree: row.storage_bytes - row.storage_allocated,
-      gpus: row.gpus.map((gpu) => ({ ...gpu, isAllocated: allocated.has(gpu.uuid) })),
+      gpus: row.gpus.map((gpu) => ({
+        ...gpu,
+        // One that is not clean after its last run takes no other.
+        isAllocated: allocated.has(gpu.uuid) || gpu.health === 'quarantined',
+      })),
     };
   });
 }

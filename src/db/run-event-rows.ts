@@ -1,4 +1,6 @@
 // Rows that a batch of life events locks: how they are read, and how runs and jobs are written back.
+
+import type { StartDeadline } from '../domain/image-start-deadline.ts';
 import type { JobRunStatus, JobStatus, JobTask, TeardownState } from '../domain/job.ts';
 import type { JobState, RunState } from '../domain/transition.ts';
 import type { Sql } from './database.ts';
@@ -6,6 +8,9 @@ import { toTeardown } from './job-rows.ts';
 
 export interface LockedRun {
   jobId: string;
+  startDeadline: StartDeadline;
+  /** The job lets its start timeout wait while bytes move. */
+  waitsForPull: boolean;
   runId: string;
   run: RunState;
   wasReleased: boolean;
@@ -23,6 +28,8 @@ export interface LockedRow {
   max_retry_count: number;
   max_timeout_assign_ms: number;
   max_timeout_run_ms: number | null;
+  max_timeout_start_ms: number;
+  start_timeout_waits_for_pull: boolean;
   failed_run_count: number;
   lost_run_count: number;
   timeout_assign_at: number | null;
@@ -35,6 +42,8 @@ export interface LockedRow {
   attempt: number;
   status: JobRunStatus;
   desired: 'run' | 'stop';
+  start_deadline_at: number;
+  run_created_at: number;
   run_deadline_at: number | null;
   started_at: number | null;
   ended_at: number | null;
@@ -59,7 +68,8 @@ const lockRunsStatement = {
   name: 'lock_runs',
   text: `
     select flotilla_now() as now, j.id as job_id, r.id as run_id, j.status as job_status, j.task, j.max_retry_count,
-      j.max_timeout_assign_ms, j.max_timeout_run_ms, j.failed_run_count, j.lost_run_count, j.timeout_assign_at,
+      j.max_timeout_assign_ms, j.max_timeout_run_ms,
+      j.max_timeout_start_ms, j.start_timeout_waits_for_pull, r.start_deadline_at, r.created_at as run_created_at, j.failed_run_count, j.lost_run_count, j.timeout_assign_at,
       j.started_at as job_started_at, j.completed_at, j.status_reason as job_status_reason,
       j.status_detail as job_status_detail, j.avoid_node_ids,
       r.node_id, r.attempt, r.status, r.desired, r.run_deadline_at, r.started_at, r.ended_at, r.released_at,
@@ -78,6 +88,12 @@ export function toLockedRun(row: LockedRow): LockedRun {
   return {
     jobId: row.job_id,
     runId: row.run_id,
+    startDeadline: {
+      atMs: row.start_deadline_at,
+      assignedAtMs: row.run_created_at,
+      timeoutMs: row.max_timeout_start_ms,
+    },
+    waitsForPull: row.start_timeout_waits_for_pull,
     wasReleased: row.released_at !== null,
     cpuCount: row.cpu_count,
     ramBytes: row.ram_bytes,

@@ -1,4 +1,6 @@
 // Life events of runs, applied in batches: rows are locked, the domain decides, one statement writes.
+
+import { extendStartDeadline, type StartDeadline } from '../domain/image-start-deadline.ts';
 import {
   type JobState,
   type LifeEvent,
@@ -18,6 +20,8 @@ export interface RunLifeEvent {
   event: (nowMs: number) => LifeEvent;
   /** Container ports to open on the gateway if this event makes the run RUNNING. */
   publish?: readonly number[];
+  /** Size of the run's image, for a job that did not say it. */
+  imageSizeBytes?: number | null;
 }
 
 export type AppliedEvent =
@@ -79,6 +83,8 @@ interface Decided {
   records: EventRecord[];
   /** Runs that became RUNNING, with the container ports to publish. */
   started: { runId: string; ports: readonly number[] }[];
+  /** By job: the size of the image that it runs. */
+  imageSizes: Map<string, number>;
 }
 
 function decide(events: readonly RunLifeEvent[], locked: Locked, nowMs: number): Decided {
@@ -88,6 +94,7 @@ function decide(events: readonly RunLifeEvent[], locked: Locked, nowMs: number):
     changedJobs: new Set(),
     records: [],
     started: [],
+    imageSizes: new Map(),
   };
   for (const item of events) decided.answers.push(decideOne(item, { locked, decided, nowMs }));
   return decided;
@@ -104,9 +111,12 @@ function decideOne(
   if (item.from !== null && item.from.attempt !== held.run.attempt)
     return { kind: 'ignored', why: 'another attempt' };
   const event = item.event(nowMs);
+  // Bytes that moved since the scheduler looked may have moved the deadline.
+  const isEarly = held.waitsForPull && held.startDeadline.atMs > nowMs;
+  if (event.kind === 'start_timeout' && isEarly) return { kind: 'ignored', why: 'not due' };
   const outcome = transition({ job, run: held.run }, event, nowMs);
   if (outcome.kind === 'ignored' || outcome.run === null) return { kind: 'ignored', why: whyOf(outcome) };
-  const next = { ...held, run: outcome.run };
+  const next = { ...held, run: outcome.run, startDeadline: startDeadlineAfter(held, outcome.run, nowMs) };
   locked.runs.set(item.runId, next);
   decided.changedRuns.add(item.runId);
   if (outcome.job !== job) {
@@ -116,6 +126,7 @@ function decideOne(
   if (isWorthRecording({ job, run: held.run }, outcome)) decided.records.push(recordOf(event, held, next));
   const hasStarted = held.run.status !== 'RUNNING' && outcome.run.status === 'RUNNING';
   if (hasStarted) decided.started.push({ runId: item.runId, ports: item.publish ?? [] });
+  if (hasStarted && item.imageSizeBytes) decided.imageSizes.set(held.jobId, item.imageSizeBytes);
   const isReleased = held.run.releasedAtMs === null && outcome.run.releasedAtMs !== null;
   const { jobId, runId } = held;
   return {
@@ -127,6 +138,13 @@ function decideOne(
     run: outcome.run,
     isReleased,
   };
+}
+
+function startDeadlineAfter(held: LockedRun, next: RunState, nowMs: number): StartDeadline {
+  if (!held.waitsForPull || next.status !== 'PREPARING') return held.startDeadline;
+  const { progress: before } = held.run;
+  const atMs = extendStartDeadline(held.startDeadline, { before, after: next.progress, nowMs });
+  return { ...held.startDeadline, atMs };
 }
 
 function whyOf(outcome: Outcome): string {
@@ -171,7 +189,7 @@ const writeStates = {
         ended_at double precision, released_at double precision, exit_code integer, exit_signal text,
         is_oom_killed boolean, status_reason text, status_detail jsonb, teardown_state text,
         teardown_requested_at double precision, teardown_deadline_at double precision, stop_grace_ms integer,
-        progress jsonb, image_digest text, is_ended boolean)
+        progress jsonb, image_digest text, is_ended boolean, start_deadline_at double precision)
     ), runs_written as (
       update job_runs r set status = i.status, desired = i.desired, run_deadline_at = ${time('run_deadline_at')},
         started_at = ${time('started_at')}, ended_at = ${time('ended_at')}, released_at = ${time('released_at')},
@@ -180,6 +198,7 @@ const writeStates = {
         teardown_requested_at = ${time('teardown_requested_at')},
         teardown_deadline_at = ${time('teardown_deadline_at')}, stop_grace_ms = i.stop_grace_ms,
         progress = i.progress, image_digest = i.image_digest, updated_at = flotilla_now(),
+        start_deadline_at = ${time('start_deadline_at')},
         token_sealed = case when i.is_ended then null else r.token_sealed end,
         ports = case when i.is_ended then '[]' else r.ports end
       from input i where r.id = i.id
@@ -189,11 +208,12 @@ const writeStates = {
         lost_run_count = i.lost_run_count, timeout_assign_at = ${time('timeout_assign_at')},
         started_at = ${time('started_at')}, completed_at = ${time('completed_at')},
         status_reason = i.status_reason, status_detail = i.status_detail, avoid_node_ids = i.avoid_node_ids,
+        image_size_bytes = coalesce(j.image_size_bytes, i.image_size_bytes),
         updated_at = flotilla_now(), changed_in = pg_current_xact_id()
       from json_to_recordset($2::json) as i(
         id uuid, status text, failed_run_count integer, lost_run_count integer, timeout_assign_at double precision,
         started_at double precision, completed_at double precision, status_reason text, status_detail jsonb,
-        avoid_node_ids uuid[])
+        avoid_node_ids uuid[], image_size_bytes bigint)
       where j.id = i.id and j.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
     ), gpus_freed as (
       delete from gpu_allocations g using input i where g.run_id = i.id and i.is_release
@@ -232,7 +252,9 @@ async function write(
     detail,
   }));
   const runs = [...decided.changedRuns].flatMap((runId) => writtenRun(locked.runs.get(runId)));
-  const jobs = [...decided.changedJobs].flatMap((jobId) => writtenJob(jobId, locked.jobs.get(jobId)));
+  const jobs = [...decided.changedJobs].flatMap((jobId) =>
+    writtenJob(jobId, locked.jobs.get(jobId), decided),
+  );
   await sql.query(writeStates, [
     JSON.stringify(runs),
     JSON.stringify(jobs),
@@ -241,7 +263,7 @@ async function write(
   ]);
 }
 
-function writtenJob(jobId: string, job: JobState | undefined) {
+function writtenJob(jobId: string, job: JobState | undefined, { imageSizes }: Decided) {
   if (job === undefined) return [];
   return [
     {
@@ -255,6 +277,7 @@ function writtenJob(jobId: string, job: JobState | undefined) {
       status_reason: job.statusReason,
       status_detail: job.statusDetail,
       avoid_node_ids: job.avoidNodeIds,
+      image_size_bytes: imageSizes.get(jobId) ?? null,
     },
   ];
 }
@@ -287,6 +310,7 @@ function writtenRun(held: LockedRun | undefined) {
       stop_grace_ms: run.stopGraceMs,
       progress: run.progress,
       image_digest: run.imageDigest,
+      start_deadline_at: held.startDeadline.atMs,
       is_ended: run.status !== 'ASSIGNED' && run.status !== 'PREPARING' && run.status !== 'RUNNING',
     },
   ];

@@ -60,6 +60,8 @@ export interface JobSpec {
   container: ContainerSpec;
   maxTimeoutAssignMs: number;
   maxTimeoutStartMs: number;
+  /** The start timeout counts from the last byte of image or volume that moved. */
+  startTimeoutWaitsForPull: boolean;
   /** null: no limit (always so for PERSISTENT). */
   maxTimeoutRunMs: number | null;
   maxRetryCount: number;

@@ -16,6 +16,7 @@ import {
   type AgentMessage,
   agentConnectPath,
   type Hello,
+  type Inventory,
   type NodePort,
   protocolVersion,
   type Report,
@@ -153,12 +154,7 @@ export class Hub {
       case 'heartbeat':
         return;
       case 'inventory':
-        session.inventoryWritten = updateInventory(this.#options.database, nodeId, message.inventory)
-          .then(() => this.#options.hints.publish({ kind: 'schedule' }))
-          .catch((error) => this.#fail(session, error))
-          .finally(() => {
-            session.inventoryWritten = null;
-          });
+        this.#storeInventory(session, message.inventory);
         return;
       case 'report':
         this.#report(session, message);
@@ -177,6 +173,19 @@ export class Hub {
           'A node has containers this database does not know.',
         );
     }
+  }
+
+  /** One after the other, so that an older one never overwrites a newer. */
+  #storeInventory(session: AgentSession, inventory: Inventory): void {
+    const { database, hints } = this.#options;
+    const written = (session.inventoryWritten ?? Promise.resolve())
+      .then(() => updateInventory(database, session.identity.nodeId, inventory))
+      .then(() => hints.publish({ kind: 'schedule' }))
+      .catch((error) => this.#fail(session, error))
+      .finally(() => {
+        if (session.inventoryWritten === written) session.inventoryWritten = null;
+      });
+    session.inventoryWritten = written;
   }
 
   /** A GPU that is not clean must be known before the run that left it gives it back. */

@@ -42,6 +42,7 @@ export function createReportSink(deps: ReportDeps) {
         event: (nowMs: number) =>
           toLifeEvent(report.event, nowMs - (deps.monotonicNow() - report.receivedAtMs)),
         publish: report.event.kind === 'running' ? report.event.ports : [],
+        imageSizeBytes: report.event.kind === 'running' ? report.event.image_size_bytes : null,
       }));
       const applied = await applyRunEvents(deps.database, events, { kind: 'node' });
       for (const [index, report] of lifeReports.entries()) settle(report, applied[index], deps);

@@ -79,6 +79,15 @@ export const CreateJobBody = Type.Object(
       Nullable(Type.Integer({ minimum: 300_000, maximum: 2_592_000_000 })),
     ),
     max_timeout_start_ms: Type.Optional(Nullable(Type.Integer({ minimum: 120_000, maximum: 604_800_000 }))),
+    start_timeout_waits_for_pull: Type.Optional(
+      Nullable(
+        Type.Boolean({
+          default: false,
+          description:
+            'max_timeout_start_ms counts from the last byte of an image or volume that moved, at most 6 hours in all',
+        }),
+      ),
+    ),
     max_timeout_run_ms: Type.Optional(Nullable(Type.Integer({ minimum: 60_000, maximum: 31_536_000_000 }))),
     allowed_region_codes: Type.Optional(
       Nullable(Type.Array(Type.String({ maxLength: 32 }), { maxItems: 36, uniqueItems: true })),
@@ -206,6 +215,7 @@ export const Job = Type.Object({
   max_timeout_assign_ms: Nullable(Milliseconds),
   max_timeout_run_ms: Nullable(Milliseconds),
   max_timeout_start_ms: Nullable(Milliseconds),
+  start_timeout_waits_for_pull: Type.Boolean(),
   max_retry_count: Nullable(Type.Integer()),
   max_node_count: Nullable(Type.Integer()),
   image_size_bytes: Nullable(Type.Integer()),

@@ -26,6 +26,8 @@ export const Node = Type.Object({
       vram_gb_available: Type.Number(),
       vram_gb_max: Type.Number(),
       is_allocated: Type.Boolean(),
+      is_quarantined: Type.Boolean({ description: 'not clean after a run: takes no other until it is' }),
+      quarantine_reason: Nullable(Type.String()),
     }),
   ),
   hard_drives: Type.Array(

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { createApiKey } from '../../db/api-keys.ts';
 import { createNode, getNode, listNodes, type NodeRecord } from '../../db/nodes.ts';
 import { claimNonce } from '../../db/nonces.ts';
+import type { GpuInventory } from '../../protocol/agent-messages.ts';
 import { CreatedNode, CreateNodeBody, Node, NodeList } from '../../protocol/node.ts';
 import { regionCodes } from '../../protocol/schema.ts';
 import { callerOf, requirePermission } from '../auth.ts';
@@ -115,6 +116,7 @@ const gb = 1e9;
 export function nodeView(node: NodeRecord): Node {
   const { inventory } = node;
   const allocated = new Set(node.allocatedGpuUuids);
+  const isFree = (gpu: GpuInventory) => !allocated.has(gpu.uuid) && gpu.health !== 'quarantined';
   return {
     object: 'node',
     _id: node.id,
@@ -132,9 +134,11 @@ export function nodeView(node: NodeRecord): Node {
     gpus: (inventory?.gpus ?? []).map((gpu) => ({
       uuid: gpu.uuid,
       name: gpu.name,
-      vram_gb_available: allocated.has(gpu.uuid) ? 0 : gbOf(gpu.vram_mib * 1024 * 1024),
+      vram_gb_available: isFree(gpu) ? gbOf(gpu.vram_mib * 1024 * 1024) : 0,
       vram_gb_max: gbOf(gpu.vram_mib * 1024 * 1024),
       is_allocated: allocated.has(gpu.uuid),
+      is_quarantined: gpu.health === 'quarantined',
+      quarantine_reason: gpu.health_reason ?? null,
     })),
     hard_drives: [
       {

@@ -175,7 +175,7 @@ function nodeLines({ io }: Cli, node: Node): string[] {
     ['Agent', node.agent_version],
   ];
   const gpus = node.gpus.map(
-    (gpu) => `  ${gpu.is_allocated ? 'used' : 'free'}  ${gpu.name}  ${gpu.vram_gb_max} GB  ${gpu.uuid}`,
+    (gpu) => `  ${gpuState(gpu)}  ${gpu.name}  ${gpu.vram_gb_max} GB  ${gpu.quarantine_reason ?? gpu.uuid}`,
   );
   return [...pairLines(pairs), ...(gpus.length > 0 ? ['GPUs:', ...gpus] : [])];
 }
@@ -184,6 +184,11 @@ function nodeLines({ io }: Cli, node: Node): string[] {
 function isolationNote({ current_hardware }: Node): string {
   const note = current_hardware?.isolation_note;
   return typeof note === 'string' ? `: ${note}` : '';
+}
+
+function gpuState(gpu: Node['gpus'][number]): string {
+  if (gpu.is_quarantined) return 'quarantined';
+  return gpu.is_allocated ? 'used' : 'free';
 }
 
 function cpuCount(node: Node): number {

@@ -117,6 +117,7 @@ create table jobs (
   sealed bytea,
   max_timeout_assign_ms bigint not null,
   max_timeout_start_ms bigint not null,
+  start_timeout_waits_for_pull boolean not null default false,
   max_timeout_run_ms bigint,
   max_retry_count integer not null,
   max_node_count integer not null,
