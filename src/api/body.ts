@@ -1,4 +1,5 @@
 // Reads a request body: raw bytes for the signature, and JSON with what no JSON parser refuses: depth, NUL, half surrogates.
+import { isAscii } from 'node:buffer';
 import type { FastifyRequest } from 'fastify';
 import { jsonDepthExceeds } from '../domain/canonical-json.ts';
 import { maxBodyDepth } from '../domain/canonical-request.ts';
@@ -38,8 +39,10 @@ export function readBody(bytes: Buffer, contentType: string | undefined): RawBod
     return fail(validationFailed([{ path: 'body', expected: `JSON nested at most ${maxBodyDepth} deep` }]));
   }
   try {
-    const value: unknown = JSON.parse(utf8.decode(bytes));
-    const path = unstorableText(value, '');
+    const text = isAscii(bytes) ? bytes.toString('latin1') : utf8.decode(bytes);
+    const value: unknown = JSON.parse(text);
+    // In well-formed UTF-8 only an escape can make what PostgreSQL does not store.
+    const path = text.includes('\\u') ? unstorableText(value, '') : null;
     if (path === null) return { ...noBody, bytes, value };
     return {
       ...noBody,

@@ -66,8 +66,14 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
       reply,
     );
   });
-  app.addHook('onRequest', async (request, reply) => void reply.header('x-request-id', request.id));
-  app.addHook('onResponse', async (request, reply) => logResponse(request, reply));
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.header('x-request-id', request.id);
+    done();
+  });
+  app.addHook('onResponse', (request, reply, done) => {
+    logResponse(request, reply);
+    done();
+  });
   await app.register(fastifySwagger, {
     openapi: openApiDocument(deps.version),
     transform: ({ schema, url }) => ({ schema: withErrorResponse(schema), url }),
@@ -89,6 +95,8 @@ function newFastify(deps: ApiDeps, { log, tls, trustedProxies }: ApiServerOption
   const settings: FastifyHttpOptions<Server> = {
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
+    // Every line names its request itself; a logger of its own for each request costs more than its signature's hash.
+    childLoggerFactory: (logger) => logger,
     bodyLimit: maxBodyBytes,
     genReqId: () => deps.newId(),
     keepAliveTimeout: keepAliveMs,
