@@ -79,10 +79,10 @@ async function report(workspace: Workspace, options: Options): Promise<void> {
   console.log(`\n${tookSeconds} s; written to bench/results/${options.resultName}.json`);
 }
 
-async function measure(workspace: Workspace, { names, isQuick }: Options): Promise<Figure[]> {
+async function measure(workspace: Workspace, { names, isQuick, figuresFile }: Options): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const name of names) {
-    console.log(`measuring ${name}`);
+    if (figuresFile === undefined) console.log(`measuring ${name}`);
     figures.push(...((await sections[name]?.(workspace, { isQuick })) ?? []));
     await workspace.checkpoint();
   }
