@@ -1,6 +1,7 @@
 // The scheduler on real SQL: order, resources, deadlines by the database's clock, retries, reasons, replicas, two planners.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { claimLeadership } from '../../src/db/leadership.ts';
 import { type PlannedRun, writePlan } from '../../src/db/placement.ts';
 import { newId } from '../../src/main/ids.ts';
@@ -271,6 +272,7 @@ test('a leader that was paused writes nothing when it wakes', async () => {
     writePlan(database, leadership, [planned({ jobId: job.uuid, nodeId: node.id })]);
   const asleep = await claimLeadership(database, { name: 'test', holder: newId(), leaseMs: 1 });
   assert.ok(asleep);
+  await sleep(20);
   assert.equal((await plan(asleep)).size, 0, 'its lease ran out');
   const holder = newId();
   const awake = await claimLeadership(database, { name: 'test', holder, leaseMs: 60_000 });
