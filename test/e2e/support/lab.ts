@@ -153,7 +153,7 @@ async function startServer(machine: Machine, folder: string, keep: Keep): Promis
   const log = join(folder, 'server.log');
   const dataDirectory = join(folder, 'data');
   const address = ['--host', '0.0.0.0', '--port', String(apiPort), '--insecure-http'];
-  const gateway = ['--public-host', serverAddress];
+  const gateway = ['--gateway-host', serverAddress];
   const args = ['server', '--data-dir', dataDirectory, ...address, ...gateway];
   const child = machine.start([process.execPath, mainFile, ...args], { log });
   keep(child, log);

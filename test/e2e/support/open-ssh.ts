@@ -96,14 +96,14 @@ export class OpenSsh {
   }
 }
 
-/** The known_hosts line of the key with that fingerprint, among those that the host shows. */
+/** The known_hosts line of the key with that fingerprint; clients of today prefer the ed25519 key. */
 async function publishedHostKey({
   hostname,
   port,
   host_key_fingerprint: expected,
 }: NodeUrl): Promise<string> {
   assert.match(expected ?? '', /^SHA256:[A-Za-z0-9+/]{43}$/, 'the fingerprint is published');
-  const { stdout } = await run('ssh-keyscan', ['-T', '10', '-p', String(port), hostname], {
+  const { stdout } = await run('ssh-keyscan', ['-t', 'ed25519', '-T', '10', '-p', String(port), hostname], {
     timeout: limitMs,
   });
   const lines = stdout.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
