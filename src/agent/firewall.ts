@@ -3,9 +3,11 @@ import { type ExecFileException, execFile } from 'node:child_process';
 import { access } from 'node:fs/promises';
 import {
   type AddressFamily,
+  type ChainRules,
   chainRules,
   type IsolationPlan,
   jumpFault,
+  jumpTwice,
   ownChains,
   restoreScript,
 } from '../domain/isolation.ts';
@@ -42,24 +44,25 @@ export class Firewall {
     const listing = await list(family);
     const fault = this.#fault(listing, known);
     if (fault === null && known?.wanted === wanted) return { kind: 'kept' };
-    for (let tries = 1; ; tries += 1) {
-      const before = tries === 1 ? listing : await list(family);
-      try {
-        await restore(family, restoreScript(before, this.#plan, rules));
-        break;
-      } catch (error) {
-        if (tries === writeTries) throw error;
-      }
-    }
-    const after = await list(family);
-    const chains = ownChains(after, this.#plan);
-    const remaining = jumpFault(after, this.#plan);
-    if (chains === null || remaining !== null || ruleCount(chains) !== ruleCount(wanted)) {
-      this.#standing.delete(family);
-      throw new Error(`The firewall rules (IPv${family}) do not stand: ${remaining ?? 'a chain differs'}`);
-    }
+    const chains = await this.#write(family, listing, rules);
     this.#standing.set(family, { wanted, chains });
     return known === undefined || fault === null ? { kind: 'written' } : { kind: 'changed', fault };
+  }
+
+  /** Again when another agent wrote between our look and our write. Our chains as the kernel prints them. */
+  async #write(family: AddressFamily, listing: string, rules: ChainRules): Promise<string> {
+    let problem = 'they were changed again and again';
+    for (let tries = 1, before = listing; tries <= writeTries; tries += 1) {
+      const refusal = await restore(family, restoreScript(before, this.#plan, rules)).catch(asError);
+      before = await list(family);
+      const chains = ownChains(before, this.#plan);
+      const fault = jumpFault(before, this.#plan) ?? jumpTwice(before, this.#plan);
+      const isWhole = chains !== null && ruleCount(chains) === ruleCount(JSON.stringify(rules));
+      if (refusal === undefined && fault === null && isWhole) return chains;
+      problem = refusal?.message ?? fault ?? 'a chain differs';
+    }
+    this.#standing.delete(family);
+    throw new Error(`The firewall rules (IPv${family}) do not stand: ${problem}`);
   }
 
   #fault(listing: string, known: Standing | undefined): string | null {
@@ -74,6 +77,10 @@ export class Firewall {
 function ruleCount(chains: string): number {
   const lists = Object.values(JSON.parse(chains) as Record<string, string[]>);
   return lists.reduce((count, rules) => count + rules.length, 0);
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
 }
 
 /** A kernel without IPv6 needs no rules for it. */

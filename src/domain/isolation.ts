@@ -130,6 +130,16 @@ export function jumpFault(listing: string, plan: IsolationPlan): string | null {
   return null;
 }
 
+/** A sentence about a jump that stands twice, as two agents leave it that start at once; harmless, but untidy. */
+export function jumpTwice(listing: string, plan: IsolationPlan): string | null {
+  for (const [chain, jumps] of Object.entries(jumpRules(plan))) {
+    const rules = rulesOf(listing, chain) ?? [];
+    const twice = jumps.find((jump) => rules.filter((rule) => rule === jump).length > 1);
+    if (twice !== undefined) return `The jump "${twice}" stands twice in ${chain}.`;
+  }
+  return null;
+}
+
 /** The engine puts DOCKER-USER on top whenever it changes a network; the jump stands there too. */
 function comesFirst(listing: string, chain: string, jump: string): boolean {
   for (const rule of rulesOf(listing, chain) ?? []) {

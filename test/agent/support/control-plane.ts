@@ -11,6 +11,7 @@ import {
   type ContainerOrder,
   type DesiredRun,
   type Hello,
+  type Inventory,
   type LogChunk,
   type LogStream,
   type ObservedContainer,
@@ -39,6 +40,8 @@ export class ControlPlane {
   readonly runs = new Map<string, StoredRun>();
   readonly hellos: Hello[] = [];
   readonly orphans: ObservedContainer[][] = [];
+  /** Changes told after the hello. */
+  readonly inventories: Inventory[] = [];
   /** Log chunks that neither continue what is stored nor repeat it: each is a lost or doubled byte. */
   readonly logFaults: string[] = [];
   /** What the upgrade requests carried. */
@@ -188,6 +191,7 @@ export class ControlPlane {
     else if (message.type === 'report') this.#report(message);
     else if (message.type === 'log') this.#log(message);
     else if (message.type === 'orphans') this.orphans.push(message.containers);
+    else if (message.type === 'inventory') this.inventories.push(message.inventory);
   }
 
   #welcome(socket: WebSocket, hello: Hello): void {
