@@ -52,12 +52,29 @@ const plainServer = {
   isInsecureHttpAllowed: false,
   trustedProxies: [],
   trustTenants: false,
+  gateway: {
+    hostname: null,
+    listenHost: null,
+    ports: { from: 20_000, to: 29_999 },
+    tls: null,
+    isPlainAllowed: false,
+    hasProxyProtocol: false,
+    allowedRanges: [],
+    advertisedUrl: null,
+  },
 };
 
 test('up and server take options, then environment, then defaults, and end with the code of the role', async () => {
   const plain = await flotilla(['up']);
   assert.equal(plain.code, 42);
-  const plainUp = { ...plainServer, isOnce: false, hasHello: true, dockerSocket: null, isLanAllowed: false };
+  const plainUp = {
+    ...plainServer,
+    isOnce: false,
+    hasHello: true,
+    dockerSocket: null,
+    isLanAllowed: false,
+    publicHost: null,
+  };
   assert.deepEqual(plain.asked, [plainUp]);
   assert.deepEqual((await flotilla(['up', '--allow-lan', '--trust-tenants'])).asked, [
     { ...plainUp, isLanAllowed: true, trustTenants: true },
@@ -85,13 +102,54 @@ test('up and server take options, then environment, then defaults, and end with 
         isInsecureHttpAllowed: true,
         trustedProxies: ['a', 'b'],
         trustTenants: false,
+        gateway: plainServer.gateway,
         isOnce: true,
         hasHello: false,
         dockerSocket: '/s',
         isLanAllowed: false,
+        publicHost: null,
       },
     ],
   );
+});
+
+test('the gateway takes its options, then environment, and refuses what clients cannot reach', async () => {
+  const flags =
+    '--gateway-host jobs.example --gateway-listen 10.0.0.2 --gateway-ports 30000-30009 --gateway-tls-cert c ' +
+    '--gateway-tls-key k --gateway-plain-too --gateway-proxy-protocol --gateway-allow 10.0.0.0/8 ' +
+    '--advertise-url https://one.example:7070/';
+  const [asked] = (await flotilla(['server', ...flags.split(' ')])).asked as { gateway: object }[];
+  assert.deepEqual(asked?.gateway, {
+    hostname: 'jobs.example',
+    listenHost: '10.0.0.2',
+    ports: { from: 30_000, to: 30_009 },
+    tls: { certFile: 'c', keyFile: 'k' },
+    isPlainAllowed: true,
+    hasProxyProtocol: true,
+    allowedRanges: ['10.0.0.0/8'],
+    advertisedUrl: 'https://one.example:7070',
+  });
+  const env = { FLOTILLA_GATEWAY_HOST: 'env.example', FLOTILLA_GATEWAY_PORTS: '40000-40001' };
+  const [fromEnv] = (await flotilla(['server'], env)).asked as { gateway: object }[];
+  assert.deepEqual(fromEnv?.gateway, {
+    ...plainServer.gateway,
+    hostname: 'env.example',
+    ports: { from: 40_000, to: 40_001 },
+  });
+  const refused: [string[], RegExp][] = [
+    [['--gateway-host', '0.0.0.0'], /Name a host that clients can connect to/],
+    [['--gateway-ports', '9-1'], /two ports such as 20000-29999/],
+    [['--gateway-tls-cert', 'c'], /both --gateway-tls-cert and --gateway-tls-key/],
+    [['--advertise-url', 'flotilla'], /must be a URL/],
+  ];
+  for (const [options, message] of refused)
+    assert.match((await flotilla(['server', ...options])).stderr, message);
+  const up = async (...options: string[]) =>
+    ((await flotilla(['up', ...options])).asked as { publicHost: string | null }[])[0]?.publicHost;
+  assert.equal(await up('--ingress', 'direct'), '');
+  assert.equal(await up('--ingress', 'direct', '--public-host', 'gpu-1.example'), 'gpu-1.example');
+  assert.match((await flotilla(['up', '--public-host', 'x'])).stderr, /goes with --ingress direct/);
+  assert.match((await flotilla(['up', '--ingress', 'side'])).stderr, /must be gateway or direct/);
 });
 
 test('node run reads the key file that register writes', async () => {
@@ -103,6 +161,7 @@ test('node run reads the key file that register writes', async () => {
       key: { url: 'http://h:1', publicKey: 'pk_n', secretKey: 'sk_n', nodeUuid: 'u', ca: null },
       dockerSocket: null,
       isLanAllowed: false,
+      publicHost: null,
     },
   ];
   assert.deepEqual((await flotilla(['node', 'run', '--node-key', file])).asked, expected);

@@ -5,6 +5,7 @@ import { addJobCommands } from './commands/job.ts';
 import { addKeyCommands } from './commands/key.ts';
 import { addNodeCommands } from './commands/node.ts';
 import { addServerCommand } from './commands/server.ts';
+import { addTlsCommands } from './commands/tls.ts';
 import { addUpCommand } from './commands/up.ts';
 import { errorExitCode, errorLines, exitCodeHelp, exitCodes } from './exit-code.ts';
 import type { Io } from './io.ts';
@@ -56,5 +57,6 @@ export function buildProgram(cli: Cli): Command {
   addNodeCommands(program, cli);
   addJobCommands(program, cli);
   addKeyCommands(program, cli);
+  addTlsCommands(program, cli);
   return program;
 }

@@ -14,6 +14,21 @@ export interface ServerOptions {
   trustedProxies: string[];
   /** Jobs of every account go also to nodes that do not enforce isolation. */
   trustTenants: boolean;
+  gateway: GatewayOptions;
+}
+
+/** The public door to ports of containers; null is the default. */
+export interface GatewayOptions {
+  /** What node_urls name. */
+  hostname: string | null;
+  /** Address that public ports are listened on. */
+  listenHost: string | null;
+  ports: { from: number; to: number };
+  tls: { certFile: string; keyFile: string } | null;
+  isPlainAllowed: boolean;
+  hasProxyProtocol: boolean;
+  allowedRanges: string[];
+  advertisedUrl: string | null;
 }
 
 export interface UpOptions extends ServerOptions {
@@ -24,6 +39,8 @@ export interface UpOptions extends ServerOptions {
   dockerSocket: string | null;
   /** Runs may reach private networks. */
   isLanAllowed: boolean;
+  /** The node serves public ports itself, under this host (empty: the gateway's); null: the gateway does. */
+  publicHost: string | null;
 }
 
 export interface NodeKey {
@@ -39,6 +56,8 @@ export interface NodeRunOptions {
   key: NodeKey;
   dockerSocket: string | null;
   isLanAllowed: boolean;
+  /** The node serves public ports itself, under this host; null: the gateway does. */
+  publicHost: string | null;
 }
 
 export interface KeyRecoverOptions {

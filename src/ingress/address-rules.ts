@@ -39,6 +39,6 @@ function addRange(list: BlockList, range: string): void {
   const version = isIP(address);
   if (version === 0) return;
   const bits = prefix === undefined ? (version === 4 ? 32 : 128) : Number(prefix);
-  if (!Number.isInteger(bits) || bits < 0 || bits > (version === 4 ? 32 : 128)) return;
+  if (prefix === '' || !Number.isInteger(bits) || bits < 0 || bits > (version === 4 ? 32 : 128)) return;
   list.addSubnet(address, bits, version === 4 ? 'ipv4' : 'ipv6');
 }

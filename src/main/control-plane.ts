@@ -5,15 +5,27 @@ import { isIP } from 'node:net';
 import type { Logger } from 'pino';
 import type { ApiDeps } from '../api/deps.ts';
 import { ApiError, nonceReused } from '../api/errors.ts';
+import { createExecUpgrade } from '../api/exec-upgrade.ts';
 import { createLiveJobs } from '../api/live-jobs.ts';
 import { type ApiServer, createApiServer } from '../api/server.ts';
+import { openPortRange } from '../db/gateway-ports.ts';
 import { createHints } from '../db/hints.ts';
 import { createJobSubmitter } from '../db/job-submit.ts';
 import { claimNonce } from '../db/nonces.ts';
 import { defaultRetention, enforceRetention } from '../db/retention.ts';
+import { Gateway } from '../gateway/gateway.ts';
 import { Hub } from '../hub/hub.ts';
 import type { AgentIdentity } from '../hub/session.ts';
+import { requestHeader, streamHeaders } from '../protocol/data-streams.ts';
 import { Scheduler } from '../scheduler/loop.ts';
+import {
+  advertisedUrl,
+  defaultGatewaySettings,
+  type GatewaySettings,
+  gatewayDoor,
+  gatewayHasTls,
+  gatewayHostname,
+} from './gateway-settings.ts';
 import { newId, newToken } from './ids.ts';
 import type { Storage } from './storage.ts';
 
@@ -28,22 +40,27 @@ export interface ControlPlaneOptions {
   version: string;
   lostAfterMs?: number;
   trustTenants?: boolean;
+  /** Absent: the defaults. */
+  gateway?: GatewaySettings;
 }
 
 export interface ControlPlane {
   /** Where clients on this machine reach it. */
   url: string;
+  /** What node_urls name. */
+  gatewayHostname: string;
   stop(): Promise<void>;
 }
 
 const defaultMaxLiveJobs = 1_000_000;
+const ticketLength = 43;
 const retentionMs = 60_000;
 /** Requests under way get this long to end at a stop. */
 const closePatienceMs = 3_000;
 
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   refusePlainHttp(options);
-  const { storage, log } = options;
+  const { storage, log, gateway: settings = defaultGatewaySettings } = options;
   const { database, vault, cluster } = storage;
   const replicaId = newId();
   const monotonicNow = () => performance.now();
@@ -76,9 +93,15 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       awaitPass: (accountId) => scheduler.passes.awaitPass(accountId),
       queuePosition: (jobId) => scheduler.queuePosition(jobId),
     },
-    gateway: { hostname: '127.0.0.1', hasTls: false },
+    gateway: {
+      hostname: gatewayHostname(settings, options),
+      hasTls: gatewayHasTls(settings, options),
+    },
     streams: {
-      open: () => Promise.reject(new ApiError('unavailable', 'Data connections are not wired yet.')),
+      open: ({ nodeId, runId: runUuid }, { kind, request }) => {
+        const header = { [requestHeader]: encodeURIComponent(JSON.stringify(request)) };
+        return gateway.openStream(nodeId, streamHeaders({ kind, runUuid, port: 0 }, header));
+      },
     },
     now: Date.now,
     maxLiveJobs: defaultMaxLiveJobs,
@@ -98,7 +121,21 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     monotonicNow,
     authenticate: (request) => authenticateAgent(request, { api, storage }),
   });
-  hub.attach(api.app.server);
+  const gateway: Gateway = new Gateway({
+    ...gatewayDoor(settings, options),
+    database,
+    hints,
+    log,
+    advertisedUrl: () => advertisedUrl(settings, options, url),
+    authenticate: (request) => authenticateAgent(request, { api, storage }),
+    newTicket: () => newToken(ticketLength),
+    tellPorts: (byNode) => hub.tellPorts(byNode),
+  });
+  const takeExec = createExecUpgrade(deps);
+  hub.attach(api.app.server, [
+    (request, socket, head) => gateway.takeUpgrade(request, socket, head),
+    takeExec,
+  ]);
   const retention = setInterval(() => {
     enforceRetention(database, defaultRetention).catch((error) =>
       log.warn({ err: error }, 'Keeping house failed; trying again in a minute.'),
@@ -107,17 +144,19 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const stop = async () => {
     clearInterval(retention);
     // Together: the listener is closed only when the agents' connections on it are.
-    await Promise.all([closeApi(api), hub.close()]);
+    await Promise.all([gateway.close(), closeApi(api), hub.close()]);
     await scheduler.stop();
     await hints.close();
   };
+  await openPortRange(database, settings.ports);
   const url = await listen(api, options).catch(async (error: unknown) => {
     await stop();
     throw error;
   });
+  await gateway.start();
   scheduler.start();
   log.info({ url, replica: replicaId }, 'The server listens.');
-  return { url, stop };
+  return { url, gatewayHostname: deps.gateway.hostname, stop };
 }
 
 /** Plain HTTP beyond this machine shows every job and log on the wire: only when told so. */

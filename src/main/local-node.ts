@@ -8,6 +8,7 @@ export interface NodeOptions {
   key: { publicKey: string; secretKey: string; url: string; nodeUuid: string | null; ca: string | null };
   engineSocket: string;
   isLanAllowed: boolean;
+  publicHost: string | null;
   version: string;
   log: Logger;
   signal: AbortSignal;
@@ -19,6 +20,7 @@ export function runNode({
   key,
   engineSocket,
   isLanAllowed,
+  publicHost,
   version,
   log,
   signal,
@@ -36,6 +38,7 @@ export function runNode({
     sessionUuid: newId(),
     engineSocket,
     isLanAllowed,
+    ...(publicHost === null ? {} : { publicHost }),
     signHeaders: (method, path) => signRequest({ key: signingKey, method, path }),
     ...(key.ca === null ? {} : { ca: key.ca }),
     log: log.child({ role: 'agent' }),

@@ -60,12 +60,14 @@ async function runEverything(
   const { key, file } = await openAdminKey(storage, controlPlane.url);
   tell(`admin key: ${file}`);
   const { isLanAllowed } = options;
+  const publicHost = options.publicHost === '' ? controlPlane.gatewayHostname : options.publicHost;
   const ca = readCa(options);
   await startLocalNode({
     storage,
     controlPlane,
     engineSocket,
     isLanAllowed,
+    publicHost,
     log,
     closers,
     version,
@@ -100,6 +102,7 @@ async function startLocalNode(options: {
   controlPlane: ControlPlane;
   engineSocket: string;
   isLanAllowed: boolean;
+  publicHost: string | null;
   log: ReturnType<typeof createLogger>;
   closers: Closers;
   version: string;
@@ -119,6 +122,7 @@ async function startLocalNode(options: {
       },
       engineSocket: options.engineSocket,
       isLanAllowed: options.isLanAllowed,
+      publicHost: options.publicHost,
       version,
       log,
       signal: stop.signal,
@@ -160,7 +164,7 @@ export async function server(options: ServerOptions, version: string): Promise<n
 
 /** The agent of this machine for a server elsewhere. */
 export async function nodeRun(
-  { key, dockerSocket, isLanAllowed }: NodeRunOptions,
+  { key, dockerSocket, isLanAllowed, publicHost }: NodeRunOptions,
   version: string,
 ): Promise<number> {
   const shutdown = onShutdown((line) => process.stderr.write(`${line}\n`));
@@ -178,6 +182,7 @@ export async function nodeRun(
     key,
     engineSocket,
     isLanAllowed,
+    publicHost,
     version,
     log,
     signal: shutdown.signal,

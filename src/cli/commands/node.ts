@@ -6,6 +6,7 @@ import type { Cli } from '../cli.ts';
 import { findConnection, readNodeKey } from '../connection.ts';
 import { formatAge } from '../duration.ts';
 import { UsageError } from '../errors.ts';
+import { type IngressFlags, publicHostOf, withIngressOptions } from '../gateway-options.ts';
 import { parseLabel } from '../job-body.ts';
 import { refuseExisting, writeKeyFile } from '../key-file.ts';
 import { listPages, morePagesLine } from '../list-pages.ts';
@@ -74,14 +75,15 @@ function addRegister(node: Command, cli: Cli) {
 }
 
 function addRun(node: Command, cli: Cli) {
-  node
+  const command = node
     .command('run')
     .description('Runs the agent: this machine runs jobs until Ctrl-C. Containers go on running after that.')
     .option('--node-key <file>', 'key file that "flotilla node register" wrote (FLOTILLA_NODE_KEY_FILE)')
     .option('--docker-socket <path>', 'Docker Engine to use (default: DOCKER_HOST, then the usual sockets)')
     .option('--allow-lan', 'let runs reach private networks; other runs, this host and metadata stay closed')
-    .addHelpText('after', '\nExample:\n  flotilla node run --node-key gpu-1.json')
-    .action(async (flags: { nodeKey?: string; dockerSocket?: string; allowLan?: true }) => {
+    .addHelpText('after', '\nExample:\n  flotilla node run --node-key gpu-1.json');
+  withIngressOptions(command).action(
+    async (flags: IngressFlags & { nodeKey?: string; dockerSocket?: string; allowLan?: true }) => {
       const file = flags.nodeKey ?? cli.io.env.FLOTILLA_NODE_KEY_FILE;
       if (!file)
         throw new UsageError(
@@ -91,8 +93,15 @@ function addRun(node: Command, cli: Cli) {
         key: await readNodeKey(file),
         dockerSocket: flags.dockerSocket ?? null,
         isLanAllowed: flags.allowLan ?? false,
+        publicHost: requirePublicHost(publicHostOf(flags)),
       });
-    });
+    },
+  );
+}
+
+function requirePublicHost(publicHost: string | null): string | null {
+  if (publicHost !== '') return publicHost;
+  throw new UsageError('Name the host that clients reach this machine by with --public-host.');
 }
 
 interface ListFlags extends ApiFlags {

@@ -3,11 +3,12 @@ import type { Command } from 'commander';
 import type { Cli } from '../cli.ts';
 import { defaultDataDirectory } from '../connection.ts';
 import { UsageError } from '../errors.ts';
+import { type GatewayFlags, gatewayOptions, withGatewayOptions } from '../gateway-options.ts';
 import type { Io } from '../io.ts';
 import { collect, port } from '../options.ts';
 import type { ServerOptions } from '../roles.ts';
 
-export interface ServerFlags {
+export interface ServerFlags extends GatewayFlags {
   port?: number;
   host?: string;
   dataDir?: string;
@@ -30,7 +31,7 @@ export function addServerCommand(program: Command, cli: Cli) {
       'after',
       `${serverHelp}\n\nExample:\n  DATABASE_URL=postgres://… flotilla server --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem`,
     );
-  withServerOptions(command).action(async (flags: ServerFlags) => {
+  withGatewayOptions(withServerOptions(command)).action(async (flags: ServerFlags) => {
     cli.exitCode = await cli.roles.server(serverOptions(cli.io, flags));
   });
 }
@@ -72,6 +73,7 @@ export function serverOptions(io: Io, flags: ServerFlags): ServerOptions {
     isInsecureHttpAllowed: flags.insecureHttp ?? false,
     trustedProxies: flags.trustedProxy ?? [],
     trustTenants: flags.trustTenants ?? false,
+    gateway: gatewayOptions(io, flags),
   };
 }
 

@@ -1,9 +1,15 @@
 // `flotilla up`: everything on one machine, with a hello job to show that it works.
 import type { Command } from 'commander';
 import type { Cli } from '../cli.ts';
+import {
+  type IngressFlags,
+  publicHostOf,
+  withGatewayOptions,
+  withIngressOptions,
+} from '../gateway-options.ts';
 import { type ServerFlags, serverHelp, serverOptions, withServerOptions } from './server.ts';
 
-interface UpFlags extends ServerFlags {
+interface UpFlags extends ServerFlags, IngressFlags {
   once?: true;
   hello: boolean;
   dockerSocket?: string;
@@ -26,14 +32,15 @@ export function addUpCommand(program: Command, cli: Cli) {
     .option('--docker-socket <path>', 'Docker Engine to use (default: DOCKER_HOST, then the usual sockets)')
     .option('--allow-lan', 'let runs reach private networks; other runs, this host and metadata stay closed')
     .option('--once', 'end after the hello job')
-    .option('--no-hello', 'run no hello job')
-    .action(async (flags: UpFlags) => {
-      cli.exitCode = await cli.roles.up({
-        ...serverOptions(cli.io, flags),
-        isOnce: flags.once ?? false,
-        hasHello: flags.hello,
-        dockerSocket: flags.dockerSocket ?? null,
-        isLanAllowed: flags.allowLan ?? false,
-      });
+    .option('--no-hello', 'run no hello job');
+  withIngressOptions(withGatewayOptions(command)).action(async (flags: UpFlags) => {
+    cli.exitCode = await cli.roles.up({
+      ...serverOptions(cli.io, flags),
+      isOnce: flags.once ?? false,
+      hasHello: flags.hello,
+      dockerSocket: flags.dockerSocket ?? null,
+      isLanAllowed: flags.allowLan ?? false,
+      publicHost: publicHostOf(flags),
     });
+  });
 }
