@@ -8,7 +8,6 @@ import type {
   LogChunk,
   ObservedContainer,
   RunError,
-  RunEvent,
   ServerMessage,
 } from '../protocol/agent-messages.ts';
 import { type Clock, sleep } from './clock.ts';
@@ -20,7 +19,10 @@ import type { AgentLog } from './log.ts';
 import { nextSteps, type RunTarget, reportKinds } from './next-steps.ts';
 import { Outbox } from './outbox.ts';
 import type { PortReading } from './port-probe.ts';
+import { RetiredRuns } from './retired-runs.ts';
+import { portEvent } from './run-events.ts';
 import { leavesBehind, newRecord, observeGone, observeListed, type RunRecord } from './run-record.ts';
+import { toTarget } from './run-target.ts';
 import type { ContainerSummary, Runtime } from './runtime.ts';
 import { sweepVolumes } from './volumes.ts';
 
@@ -45,22 +47,12 @@ export interface LoopOptions {
 const defaultResyncMs = 5_000;
 const eventsRetryMs = 500;
 
-interface Retired {
-  record: RunRecord;
-  isKilled: boolean;
-  atMs: number;
-}
-
-/** Retired runs are remembered this long, and so many of them. */
-const retiredMs = 60 * 60_000;
-const maxRetiredCount = 10_000;
-
 export class AgentLoop {
   readonly #options: LoopOptions;
   readonly #records = new Map<string, RunRecord>();
   readonly #targets = new Map<string, RunTarget>();
   /** Runs that are over here, by the time they ended: a stale message must not start them again. */
-  readonly #retired = new Map<string, Retired>();
+  readonly #retired: RetiredRuns;
   readonly #outbox: Outbox;
   readonly #executorDeps: ExecutorDeps;
   readonly #stop = new AbortController();
@@ -70,12 +62,15 @@ export class AgentLoop {
   #aligned = new Set<string>();
   /** Messages that wait until the containers are known: else a run that lives would be taken for gone. */
   #held: ServerMessage[] | null = null;
+  /** The server named every run of ours on this connection: what it did not name is an orphan. */
+  #hasWholeList = false;
   #isPassDue = false;
   #cancelTimer: (() => void) | null = null;
 
   constructor(options: LoopOptions) {
     this.#options = options;
     this.#outbox = new Outbox(options.send);
+    this.#retired = new RetiredRuns(options.clock);
     this.#executorDeps = {
       runtime: options.runtime,
       clock: options.clock,
@@ -126,14 +121,9 @@ export class AgentLoop {
   }
 
   /** A published port of a living run answers now, or no longer. */
-  reportPort({ runUuid, attempt, containerPort, isReady, hostKey }: PortReading): void {
-    const event = (): RunEvent => ({
-      kind: 'port',
-      container_port: containerPort,
-      is_ready: isReady,
-      host_key: hostKey,
-    });
-    this.#outbox.add({ runUuid, attempt, kind: `port ${containerPort}`, event });
+  reportPort(reading: PortReading): void {
+    const { runUuid, attempt, containerPort } = reading;
+    this.#outbox.add({ runUuid, attempt, kind: `port ${containerPort}`, event: () => portEvent(reading) });
   }
 
   /** The run takes more of the node than it may: it is stopped and fails with this. */
@@ -151,6 +141,7 @@ export class AgentLoop {
   disconnect(): void {
     this.#held = null;
     this.#connectedSinceMs = null;
+    this.#hasWholeList = false;
     this.#aligned = new Set();
     this.#outbox.disconnect();
   }
@@ -206,7 +197,7 @@ export class AgentLoop {
     const listed = await this.#options.runtime.listContainers(nodeUuid);
     const own = listed.filter((container) => this.#isOwn(container));
     for (const container of own) this.#observe(container);
-    this.#pruneRetired();
+    this.#retired.prune();
     const listedIds = new Set(own.map(({ containerId }) => containerId));
     for (const record of before) {
       if (record.containerId === null || listedIds.has(record.containerId)) continue;
@@ -214,6 +205,7 @@ export class AgentLoop {
       if (this.#targets.get(record.runUuid) !== undefined) record.needsInspect = true;
       else observeGone(record, this.#options.clock.nowMs());
     }
+    this.#tellOrphans();
     this.wake();
   }
 
@@ -269,35 +261,17 @@ export class AgentLoop {
   #retire(record: RunRecord): void {
     const { runUuid } = record;
     record.shipper?.stop();
-    const isKilled = this.#targets.get(runUuid)?.kind === 'kill';
+    this.#retired.add(record, this.#targets.get(runUuid)?.kind === 'kill');
     this.#records.delete(runUuid);
     this.#targets.delete(runUuid);
-    this.#retired.delete(runUuid);
-    this.#retired.set(runUuid, { record, isKilled, atMs: this.#options.clock.nowMs() });
   }
 
-  #pruneRetired(): void {
-    const oldestMs = this.#options.clock.nowMs() - retiredMs;
-    for (const [runUuid, { atMs }] of this.#retired) {
-      if (atMs >= oldestMs && this.#retired.size <= maxRetiredCount) return;
-      this.#retired.delete(runUuid);
-    }
-  }
-
-  /** Whether a retired run is to stay so: only a whole list proves that the server lost its end. */
+  /** Whether a retired run is to stay so; one whose end the server lost is taken up again to tell it. */
   #isOver(run: DesiredRun, isComplete: boolean): boolean {
-    const retired = this.#retired.get(run.run_uuid);
-    if (retired === undefined || this.#records.has(run.run_uuid)) return false;
-    const { record, isKilled } = retired;
-    if (run.attempt < record.attempt) return true;
-    if (run.attempt === record.attempt) {
-      if (isKilled || !isComplete) return true;
-      record.reports.exited = 'none';
-      record.reports.released = 'none';
-      this.#records.set(run.run_uuid, record);
-    }
-    this.#retired.delete(run.run_uuid);
-    return false;
+    if (this.#records.has(run.run_uuid)) return false;
+    const answer = this.#retired.ask(run, isComplete);
+    if (answer.kind === 'again') this.#records.set(run.run_uuid, answer.record);
+    return answer.kind === 'over';
   }
 
   #want(run: DesiredRun, isComplete: boolean): void {
@@ -316,22 +290,33 @@ export class AgentLoop {
   }
 
   #dropUnnamed(named: ReadonlySet<string>): void {
-    const orphans: ObservedContainer[] = [];
     for (const record of this.#records.values()) {
-      const target = this.#targets.get(record.runUuid);
-      if (named.has(record.runUuid) || target?.kind === 'kill') continue;
+      if (named.has(record.runUuid) || this.#targets.get(record.runUuid)?.kind === 'kill') continue;
       this.#targets.delete(record.runUuid);
       this.#outbox.drop(record.runUuid);
       record.desired = null;
-      if (record.container === 'absent' && record.work === null) continue;
-      record.orphanSinceMs ??= this.#options.clock.nowMs();
       record.shipper?.stop();
-      const { runUuid, attempt, container } = record;
-      if (container !== 'absent') orphans.push({ run_uuid: runUuid, attempt, state: container });
+      if (record.work !== null) record.orphanSinceMs ??= this.#options.clock.nowMs();
     }
+    this.#hasWholeList = true;
+    this.#tellOrphans();
+  }
+
+  /** Containers that the server did not name, also those that appear later: it says which of them have ended. */
+  #tellOrphans(): void {
+    if (!this.#hasWholeList) return;
+    const orphans = [...this.#records.values()].filter(
+      ({ runUuid, container }) => container !== 'absent' && !this.#targets.has(runUuid),
+    );
     if (orphans.length === 0) return;
-    this.#options.log.warn({ orphans }, 'containers that the server did not name; kept for a while');
-    this.#options.send({ type: 'orphans', containers: orphans });
+    const fresh = orphans.filter((record) => record.orphanSinceMs === null);
+    for (const record of fresh) record.orphanSinceMs = this.#options.clock.nowMs();
+    const containers = orphans.flatMap(({ runUuid, attempt, container: state }) =>
+      state === 'absent' ? [] : [{ run_uuid: runUuid, attempt, state }],
+    );
+    if (fresh.length > 0)
+      this.#options.log.warn({ containers }, 'containers that the server did not name; kept for a while');
+    this.#options.send({ type: 'orphans', containers });
   }
 
   #condemn(runUuid: string, attempt: number): void {
@@ -411,24 +396,4 @@ export class AgentLoop {
       return this.#stop.signal.aborted;
     }
   }
-}
-
-/** A stop or kill that was once wanted stays wanted; its deadline only comes nearer. */
-function toTarget(run: DesiredRun, known: RunTarget | undefined, nowMs: number): RunTarget {
-  const { attempt, desired, status, stop } = run;
-  const same = known !== undefined && known.attempt === attempt ? known : null;
-  if (same?.kind === 'kill') return same;
-  if (desired === 'run' && same?.kind === 'stop') return same;
-  if (desired === 'run') {
-    return { kind: 'run', attempt, mayStart: status === 'ASSIGNED' || status === 'PREPARING' };
-  }
-  const graceMs = stop?.grace_ms ?? 0;
-  const requestedAtMs = nowMs - (stop?.requested_ms_ago ?? 0);
-  if (same?.kind !== 'stop') return { kind: 'stop', attempt, graceMs, requestedAtMs };
-  return {
-    kind: 'stop',
-    attempt,
-    graceMs: Math.min(graceMs, same.graceMs),
-    requestedAtMs: Math.min(requestedAtMs, same.requestedAtMs),
-  };
 }

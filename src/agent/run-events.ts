@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import type { RunEvent } from '../protocol/agent-messages.ts';
 import { publishedPorts } from './container-order.ts';
 import type { ReportKind } from './next-steps.ts';
+import type { PortReading } from './port-probe.ts';
 import type { RunRecord } from './run-record.ts';
 
 const maxLogLineBytes = 4096;
@@ -80,4 +81,9 @@ export function lastLines(text: string): string {
     .subarray(bytes.length - maxLogLineBytes)
     .toString('utf8')
     .replace(/^\uFFFD+/, '');
+}
+
+/** A published port of a living run answers now, or no longer. */
+export function portEvent({ containerPort, isReady, hostKey }: PortReading): RunEvent {
+  return { kind: 'port', container_port: containerPort, is_ready: isReady, host_key: hostKey };
 }

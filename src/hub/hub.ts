@@ -18,6 +18,7 @@ import {
   type Hello,
   type Inventory,
   type NodePort,
+  type ObservedContainer,
   protocolVersion,
   type Report,
 } from '../protocol/agent-messages.ts';
@@ -168,10 +169,7 @@ export class Hub {
         );
         return;
       case 'orphans':
-        this.#options.log.warn(
-          { node_uuid: nodeId, containers: message.containers },
-          'A node has containers this database does not know.',
-        );
+        void this.#judgeOrphans(session, message.containers).catch((error) => this.#fail(session, error));
     }
   }
 
@@ -247,6 +245,26 @@ export class Hub {
 
   #dial({ nodeId, url, ticket }: Hint & { kind: 'dial' }): void {
     this.#sessions.get(nodeId)?.send({ type: 'dial', url, ticket });
+  }
+
+  /** Containers the agent found without an order: of runs that have ended they are killed, of unknown ones kept. */
+  async #judgeOrphans(session: AgentSession, containers: readonly ObservedContainer[]): Promise<void> {
+    const { database, log } = this.#options;
+    const { nodeId } = session.identity;
+    const runIds = containers.map((container) => container.run_uuid);
+    const ended = await listReleasedRuns(database, { nodeId, runIds });
+    if (ended.length > 0) {
+      session.send({ type: 'kill', runs: ended.map(({ id, attempt }) => ({ run_uuid: id, attempt })) });
+    }
+    const known = new Set(ended.map(({ id }) => id));
+    const unknown = runIds.filter((id) => !known.has(id) && !session.knownOrphans.has(id));
+    for (const id of unknown) session.knownOrphans.add(id);
+    if (unknown.length > 0) {
+      log.warn(
+        { node_uuid: nodeId, run_uuids: unknown },
+        'A node has containers this database does not know.',
+      );
+    }
   }
 
   #replace(nodeId: string, session: AgentSession): void {

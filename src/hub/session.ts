@@ -28,6 +28,8 @@ export class AgentSession {
   readonly identity: AgentIdentity;
   /** The order last sent per run, so that only changes travel. */
   readonly sentOrders = new Map<string, string>();
+  /** Orphans that were told once; the agent names them again and again. */
+  readonly knownOrphans = new Set<string>();
   /** Hello was answered: the agent knows what it should run. */
   isReady = false;
   /** Settles when the inventory it sent last is stored; null when that is so. */
