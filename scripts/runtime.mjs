@@ -2,7 +2,7 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -74,6 +74,13 @@ function installLocked({ folder, what }) {
     .digest('hex');
   const marker = join(folder, 'node_modules', '.flotilla-lock');
   if (existsSync(marker) ? readFileSync(marker, 'utf8') === lock : isInstalledByHand(folder)) return;
+  const modules = join(folder, 'node_modules');
+  if (lstatSync(modules, { throwIfNoEntry: false })?.isSymbolicLink()) {
+    // npm would empty the folder behind the link.
+    fail(
+      `${modules} is a symbolic link and not what package-lock.json asks for; remove the link and start again.`,
+    );
+  }
   console.error(`installing ${what} ...`);
   const startedAt = Date.now();
   const { status, error, signal } = npmCi(folder);

@@ -24,17 +24,18 @@ const passes = [
     isSlow: true,
   },
   { name: 'agent', folders: ['test/agent'], postgres: 'embedded', docker: true, concurrency: 1 },
-  {
-    name: 'agent, system PostgreSQL',
-    folders: ['test/agent'],
-    postgres: 'system',
-    docker: true,
-    concurrency: 1,
-  },
   { name: 'gateway', folders: ['test/gateway'], postgres: 'embedded', concurrency: 1 },
   { name: 'images', folders: ['test/images'], postgres: 'embedded', docker: true, concurrency: 1 },
   { name: 'isolation', folders: ['test/isolation'], postgres: 'embedded', docker: true, concurrency: 1 },
   { name: 'e2e', folders: ['test/e2e'], postgres: 'embedded', docker: true, concurrency: 1 },
+  {
+    // The agents' own tests need no database; these take agents, engine and server together.
+    name: 'stop, system PostgreSQL',
+    folders: ['test/e2e/stop.test.ts'],
+    postgres: 'system',
+    docker: true,
+    concurrency: 1,
+  },
   { name: 'simulation', folders: ['test/simulation'], postgres: 'embedded', concurrency: 2, isSlow: true },
 ];
 const passLimitMs = 20 * 60_000;

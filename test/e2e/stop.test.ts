@@ -6,6 +6,7 @@ import type { Job } from '../../src/protocol/job.ts';
 import type { Client } from '../../src/sdk/client.ts';
 import { ApiError } from '../../src/sdk/errors.ts';
 import { FakeRegistry } from '../agent/support/registry.ts';
+import { startTestPostgres, type TestPostgres } from '../support/postgres.ts';
 import type { Command } from './support/command.ts';
 import { containersOf, containersWith, needsDocker } from './support/docker.ts';
 import { eventually } from './support/eventually.ts';
@@ -23,15 +24,21 @@ import {
 let place: Place;
 let client: Client;
 let node: Command;
+/** null: the embedded one. */
+let postgres: TestPostgres | null = null;
 
 before(async () => {
   place = createPlace();
   if (needsDocker.skip) return;
-  await place.server();
+  if (process.env.FLOTILLA_TEST_POSTGRES === 'system') postgres = await startTestPostgres();
+  await place.server(postgres === null ? {} : { DATABASE_URL: await postgres.createDatabase() });
   node = await place.node(stubGpus(2));
   client = place.client();
 });
-after(() => place.remove());
+after(async () => {
+  await place.remove();
+  await postgres?.stop();
+});
 
 const waitMs = 30_000;
 const honouring = "trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.05; done";

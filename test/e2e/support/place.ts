@@ -17,7 +17,7 @@ export interface Place {
   /** `flotilla up` without a hello job, ready to take jobs; the same port at every start. */
   up(args?: readonly string[], env?: Record<string, string>): Promise<Command>;
   /** `flotilla server`, listening; the same port at every start. */
-  server(): Promise<Command>;
+  server(env?: Record<string, string>): Promise<Command>;
   /** `flotilla node run` for that server, registered at its first start and connected on return. */
   node(env?: Record<string, string>): Promise<Command>;
   /** With the key and the address of admin-key.json. */
@@ -55,8 +55,8 @@ export function createPlace(): Place {
       port = Number(new URL(adminKey().url).port);
       return command;
     },
-    async server() {
-      const command = start(['server', '--port', String(port), '--data-dir', dataDirectory]);
+    async server(env) {
+      const command = start(['server', '--port', String(port), '--data-dir', dataDirectory], env);
       await command.until(/The admin key of this machine/);
       port = Number(new URL(adminKey().url).port);
       return command;
