@@ -181,10 +181,17 @@ test('a run says how long, where and how it ended', () => {
 test('ports and foreign text are shown without driving the terminal', () => {
   const url = { description: '80', hostname: 'h', port: 31_000, protocol: 'tcp', tls: false, ready: true };
   const lines = jobLines(
-    aJob({ title: 'a\u001b[2Jb', node_urls: [{ ...url }, { ...url, description: 'ssh' }] }),
+    aJob({
+      title: 'a\u001b[2Jb',
+      node_urls: [{ ...url }, { ...url, description: 'ssh', host_key_fingerprint: 'SHA256:abc' }],
+    }),
     [],
     nowMs,
   );
   assert.equal(lines[0], 'Job:     a [2Jb (019582a6-27fc-731d-8000-000000000001)');
-  assert.deepEqual(lines.slice(-3), ['Ports:', '  80: tcp://h:31000', '  ssh: ssh://h:31000']);
+  assert.deepEqual(lines.slice(-3), [
+    'Ports:',
+    '  80: tcp://h:31000',
+    '  ssh: ssh://h:31000  host key SHA256:abc',
+  ]);
 });

@@ -135,7 +135,8 @@ function urlLines(job: Job): string[] {
   if (job.node_urls.length === 0) return [];
   const lines = job.node_urls.map((it) => {
     const protocol = it.description === 'ssh' ? 'ssh' : it.tls ? 'tls' : it.protocol;
-    return `${it.description}: ${protocol}://${it.hostname}:${it.port}`;
+    const hostKey = it.host_key_fingerprint ? `  host key ${it.host_key_fingerprint}` : '';
+    return `${it.description}: ${protocol}://${it.hostname}:${it.port}${hostKey}`;
   });
   return ['', 'Ports:', ...lines.map(onOneLineKeepingIndent)];
 }
