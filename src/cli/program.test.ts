@@ -73,6 +73,9 @@ test('up and server take options, then environment, then defaults, and end with 
     hasHello: true,
     dockerSocket: null,
     isLanAllowed: false,
+    allowedRegistries: [],
+    imageCacheBytes: null,
+    stateDirectory: null,
     publicHost: null,
   };
   assert.deepEqual(plain.asked, [plainUp]);
@@ -107,6 +110,9 @@ test('up and server take options, then environment, then defaults, and end with 
         hasHello: false,
         dockerSocket: '/s',
         isLanAllowed: false,
+        allowedRegistries: [],
+        imageCacheBytes: null,
+        stateDirectory: null,
         publicHost: null,
       },
     ],
@@ -161,6 +167,9 @@ test('node run reads the key file that register writes', async () => {
       key: { url: 'http://h:1', publicKey: 'pk_n', secretKey: 'sk_n', nodeUuid: 'u', ca: null },
       dockerSocket: null,
       isLanAllowed: false,
+      allowedRegistries: [],
+      imageCacheBytes: null,
+      stateDirectory: null,
       publicHost: null,
     },
   ];

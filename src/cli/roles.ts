@@ -31,16 +31,26 @@ export interface GatewayOptions {
   advertisedUrl: string | null;
 }
 
-export interface UpOptions extends ServerOptions {
-  /** End after the hello job; the exit code says whether it was COMPLETED. */
-  isOnce: boolean;
-  hasHello: boolean;
+/** How the agent of a machine behaves. */
+export interface AgentSettings {
   /** null: found by DOCKER_HOST and the usual sockets. */
   dockerSocket: string | null;
   /** Runs may reach private networks. */
   isLanAllowed: boolean;
+  /** Registries on private addresses that jobs may name. */
+  allowedRegistries: string[];
+  /** null: a fifth of the engine's disk. */
+  imageCacheBytes: number | null;
+  /** null: in the data directory. */
+  stateDirectory: string | null;
   /** The node serves public ports itself, under this host (empty: the gateway's); null: the gateway does. */
   publicHost: string | null;
+}
+
+export interface UpOptions extends ServerOptions, AgentSettings {
+  /** End after the hello job; the exit code says whether it was COMPLETED. */
+  isOnce: boolean;
+  hasHello: boolean;
 }
 
 export interface NodeKey {
@@ -52,12 +62,8 @@ export interface NodeKey {
   ca: string | null;
 }
 
-export interface NodeRunOptions {
+export interface NodeRunOptions extends AgentSettings {
   key: NodeKey;
-  dockerSocket: string | null;
-  isLanAllowed: boolean;
-  /** The node serves public ports itself, under this host; null: the gateway does. */
-  publicHost: string | null;
 }
 
 export interface KeyRecoverOptions {

@@ -1,14 +1,15 @@
 // The agent in this process: engine found or started, key at hand, signing wired in.
+import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { runAgent } from '../agent/agent.ts';
+import type { AgentSettings } from '../cli/roles.ts';
 import { signRequest } from '../sdk/sign.ts';
 import { newId } from './ids.ts';
 
 export interface NodeOptions {
   key: { publicKey: string; secretKey: string; url: string; nodeUuid: string | null; ca: string | null };
   engineSocket: string;
-  isLanAllowed: boolean;
-  publicHost: string | null;
+  settings: AgentSettings & { stateDirectory: string };
   version: string;
   log: Logger;
   signal: AbortSignal;
@@ -19,13 +20,13 @@ export interface NodeOptions {
 export function runNode({
   key,
   engineSocket,
-  isLanAllowed,
-  publicHost,
+  settings,
   version,
   log,
   signal,
   onConnected,
 }: NodeOptions): Promise<void> {
+  const { isLanAllowed, allowedRegistries, imageCacheBytes, stateDirectory, publicHost } = settings;
   const signingKey = { publicKey: key.publicKey, secretKey: key.secretKey };
   return runAgent({
     nodeKey: {
@@ -38,6 +39,10 @@ export function runNode({
     sessionUuid: newId(),
     engineSocket,
     isLanAllowed,
+    allowedRegistries,
+    // Several nodes of one machine may share the folder.
+    stateDirectory: join(stateDirectory, key.nodeUuid ?? key.publicKey),
+    ...(imageCacheBytes === null ? {} : { imageCacheBytes }),
     ...(publicHost === null ? {} : { publicHost }),
     signHeaders: (method, path) => signRequest({ key: signingKey, method, path }),
     ...(key.ca === null ? {} : { ca: key.ca }),

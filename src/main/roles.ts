@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type {
+  AgentSettings,
   KeyRecoverOptions,
   NodeRunOptions,
   RecoveredKey,
@@ -59,20 +60,9 @@ async function runEverything(
   closers.add(() => controlPlane.stop());
   const { key, file } = await openAdminKey(storage, controlPlane.url);
   tell(`admin key: ${file}`);
-  const { isLanAllowed } = options;
-  const publicHost = options.publicHost === '' ? controlPlane.gatewayHostname : options.publicHost;
   const ca = readCa(options);
-  await startLocalNode({
-    storage,
-    controlPlane,
-    engineSocket,
-    isLanAllowed,
-    publicHost,
-    log,
-    closers,
-    version,
-    ca,
-  });
+  const settings = localSettings(options, { storage, controlPlane });
+  await startLocalNode({ storage, controlPlane, engineSocket, settings, log, closers, version, ca });
   if (options.hasHello && !shutdown.signal.aborted) {
     await ensureHelloImage({ socketPath: engineSocket, log: tell });
     const hello = await runHelloJob({ key, ca: ca ?? undefined, tell, signal: shutdown.signal });
@@ -97,12 +87,28 @@ async function openEngine(options: UpOptions): Promise<string> {
   return engine.socketPath;
 }
 
+type NodeSettings = AgentSettings & { stateDirectory: string };
+
+/** On one's own machine a registry on loopback is one's own too. */
+const loopbackRegistries = ['localhost', '127.0.0.0/8', '::1'];
+
+function localSettings(
+  options: UpOptions,
+  { storage, controlPlane }: { storage: Storage; controlPlane: ControlPlane },
+): NodeSettings {
+  return {
+    ...options,
+    allowedRegistries: [...loopbackRegistries, ...options.allowedRegistries],
+    stateDirectory: options.stateDirectory ?? join(storage.dataDirectory, 'agent'),
+    publicHost: options.publicHost === '' ? controlPlane.gatewayHostname : options.publicHost,
+  };
+}
+
 async function startLocalNode(options: {
   storage: Storage;
   controlPlane: ControlPlane;
   engineSocket: string;
-  isLanAllowed: boolean;
-  publicHost: string | null;
+  settings: NodeSettings;
   log: ReturnType<typeof createLogger>;
   closers: Closers;
   version: string;
@@ -121,8 +127,7 @@ async function startLocalNode(options: {
         ca: options.ca,
       },
       engineSocket: options.engineSocket,
-      isLanAllowed: options.isLanAllowed,
-      publicHost: options.publicHost,
+      settings: options.settings,
       version,
       log,
       signal: stop.signal,
@@ -163,14 +168,11 @@ export async function server(options: ServerOptions, version: string): Promise<n
 }
 
 /** The agent of this machine for a server elsewhere. */
-export async function nodeRun(
-  { key, dockerSocket, isLanAllowed, publicHost }: NodeRunOptions,
-  version: string,
-): Promise<number> {
+export async function nodeRun({ key, ...settings }: NodeRunOptions, version: string): Promise<number> {
   const shutdown = onShutdown((line) => process.stderr.write(`${line}\n`));
   const log = createLogger({ file: null, level: process.env.FLOTILLA_LOG_LEVEL });
   const engineSocket =
-    dockerSocket ??
+    settings.dockerSocket ??
     (
       await ensureDockerEngine({
         dataDirectory: defaultDataDirectory(),
@@ -181,8 +183,10 @@ export async function nodeRun(
   await runNode({
     key,
     engineSocket,
-    isLanAllowed,
-    publicHost,
+    settings: {
+      ...settings,
+      stateDirectory: settings.stateDirectory ?? join(defaultDataDirectory(), 'agent'),
+    },
     version,
     log,
     signal: shutdown.signal,

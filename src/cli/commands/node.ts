@@ -6,10 +6,10 @@ import type { Cli } from '../cli.ts';
 import { findConnection, readNodeKey } from '../connection.ts';
 import { formatAge } from '../duration.ts';
 import { UsageError } from '../errors.ts';
-import { type IngressFlags, publicHostOf, withIngressOptions } from '../gateway-options.ts';
 import { parseLabel } from '../job-body.ts';
 import { refuseExisting, writeKeyFile } from '../key-file.ts';
 import { listPages, morePagesLine } from '../list-pages.ts';
+import { type AgentFlags, agentSettings, withAgentOptions } from '../node-options.ts';
 import { type ApiFlags, collect, integerFrom1, withApiOptions } from '../options.ts';
 import { paintStatus, printJson, printLines, printTable } from '../output.ts';
 import { resolveNode } from '../resolve.ts';
@@ -79,28 +79,22 @@ function addRun(node: Command, cli: Cli) {
     .command('run')
     .description('Runs the agent: this machine runs jobs until Ctrl-C. Containers go on running after that.')
     .option('--node-key <file>', 'key file that "flotilla node register" wrote (FLOTILLA_NODE_KEY_FILE)')
-    .option('--docker-socket <path>', 'Docker Engine to use (default: DOCKER_HOST, then the usual sockets)')
-    .option('--allow-lan', 'let runs reach private networks; other runs, this host and metadata stay closed')
     .addHelpText('after', '\nExample:\n  flotilla node run --node-key gpu-1.json');
-  withIngressOptions(command).action(
-    async (flags: IngressFlags & { nodeKey?: string; dockerSocket?: string; allowLan?: true }) => {
-      const file = flags.nodeKey ?? cli.io.env.FLOTILLA_NODE_KEY_FILE;
-      if (!file)
-        throw new UsageError(
-          'Name the key file of this node with --node-key; "flotilla node register" writes one.',
-        );
-      cli.exitCode = await cli.roles.nodeRun({
-        key: await readNodeKey(file),
-        dockerSocket: flags.dockerSocket ?? null,
-        isLanAllowed: flags.allowLan ?? false,
-        publicHost: requirePublicHost(publicHostOf(flags)),
-      });
-    },
-  );
+  withAgentOptions(command).action(async (flags: AgentFlags & { nodeKey?: string }) => {
+    const file = flags.nodeKey ?? cli.io.env.FLOTILLA_NODE_KEY_FILE;
+    if (!file) {
+      throw new UsageError(
+        'Name the key file of this node with --node-key; "flotilla node register" writes one.',
+      );
+    }
+    const settings = agentSettings(flags);
+    requirePublicHost(settings.publicHost);
+    cli.exitCode = await cli.roles.nodeRun({ ...settings, key: await readNodeKey(file) });
+  });
 }
 
-function requirePublicHost(publicHost: string | null): string | null {
-  if (publicHost !== '') return publicHost;
+function requirePublicHost(publicHost: string | null): void {
+  if (publicHost !== '') return;
   throw new UsageError('Name the host that clients reach this machine by with --public-host.');
 }
 

@@ -1,19 +1,13 @@
 // `flotilla up`: everything on one machine, with a hello job to show that it works.
 import type { Command } from 'commander';
 import type { Cli } from '../cli.ts';
-import {
-  type IngressFlags,
-  publicHostOf,
-  withGatewayOptions,
-  withIngressOptions,
-} from '../gateway-options.ts';
+import { withGatewayOptions } from '../gateway-options.ts';
+import { type AgentFlags, agentSettings, withAgentOptions } from '../node-options.ts';
 import { type ServerFlags, serverHelp, serverOptions, withServerOptions } from './server.ts';
 
-interface UpFlags extends ServerFlags, IngressFlags {
+interface UpFlags extends ServerFlags, AgentFlags {
   once?: true;
   hello: boolean;
-  dockerSocket?: string;
-  allowLan?: true;
 }
 
 const examples = `
@@ -29,18 +23,14 @@ export function addUpCommand(program: Command, cli: Cli) {
     .description('Starts the database, the server and a local node, and runs a hello job.')
     .addHelpText('after', `${serverHelp}\n${examples}`);
   withServerOptions(command)
-    .option('--docker-socket <path>', 'Docker Engine to use (default: DOCKER_HOST, then the usual sockets)')
-    .option('--allow-lan', 'let runs reach private networks; other runs, this host and metadata stay closed')
     .option('--once', 'end after the hello job')
     .option('--no-hello', 'run no hello job');
-  withIngressOptions(withGatewayOptions(command)).action(async (flags: UpFlags) => {
+  withAgentOptions(withGatewayOptions(command)).action(async (flags: UpFlags) => {
     cli.exitCode = await cli.roles.up({
       ...serverOptions(cli.io, flags),
+      ...agentSettings(flags),
       isOnce: flags.once ?? false,
       hasHello: flags.hello,
-      dockerSocket: flags.dockerSocket ?? null,
-      isLanAllowed: flags.allowLan ?? false,
-      publicHost: publicHostOf(flags),
     });
   });
 }

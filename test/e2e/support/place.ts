@@ -64,7 +64,9 @@ export function createPlace(): Place {
     async node(env) {
       const keyFile = join(folder, 'node-key.json');
       if (!existsSync(keyFile)) await register(keyFile, join(dataDirectory, 'admin-key.json'));
-      const command = start(['node', 'run', '--node-key', keyFile], env);
+      // Registries that tests serve on loopback, and a memory that goes with the place.
+      const options = ['--allow-registry', '127.0.0.0/8', '--state-dir', join(folder, 'agent')];
+      const command = start(['node', 'run', '--node-key', keyFile, ...options], env);
       await command.until(/Connected to the server/);
       return command;
     },
