@@ -81,6 +81,7 @@ export class Hub {
     this.#logs = createLogSink({ database, hints, onError, cap: defaultLogCap });
     this.#unsubscribe = hints.subscribe((hint) => {
       if (hint.kind === 'node') this.#markDirty(hint.nodeId);
+      if (hint.kind === 'key') this.#expel(hint.publicKey);
       if (hint.kind === 'dial') this.#dial(hint);
     });
     this.#timers.push(setInterval(() => void this.#flushLeases(), leaseFlushMs));
@@ -264,6 +265,14 @@ export class Hub {
         { node_uuid: nodeId, run_uuids: unknown },
         'A node has containers this database does not know.',
       );
+    }
+  }
+
+  /** A revoked key ends the connection it opened. */
+  #expel(publicKey: string): void {
+    for (const session of this.#sessions.values()) {
+      if (session.identity.publicKey === publicKey)
+        session.refuse('key_expired', 'The key of this node was revoked.');
     }
   }
 

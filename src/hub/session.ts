@@ -8,6 +8,7 @@ import { AgentMessage, type NodePort, type ServerMessage } from '../protocol/age
 export interface AgentIdentity {
   nodeId: string;
   accountId: string;
+  publicKey: string;
 }
 
 const messageCheck = Compile(AgentMessage);

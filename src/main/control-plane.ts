@@ -1,11 +1,12 @@
 // One replica of the control plane: API, scheduler and hub on one listener, started together and stopped in order.
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
-import { isIP } from 'node:net';
+import { type BlockList, isIP } from 'node:net';
 import type { Logger } from 'pino';
 import type { ApiDeps } from '../api/deps.ts';
 import { ApiError, nonceReused } from '../api/errors.ts';
 import { createExecUpgrade } from '../api/exec-upgrade.ts';
+import { addressList } from '../api/job-request.ts';
 import { createLiveJobs } from '../api/live-jobs.ts';
 import { type ApiServer, createApiServer } from '../api/server.ts';
 import { openPortRange } from '../db/gateway-ports.ts';
@@ -18,6 +19,7 @@ import { Hub } from '../hub/hub.ts';
 import type { AgentIdentity } from '../hub/session.ts';
 import { requestHeader, streamHeaders } from '../protocol/data-streams.ts';
 import { Scheduler } from '../scheduler/loop.ts';
+import { clientAddress } from './client-address.ts';
 import {
   advertisedUrl,
   defaultGatewaySettings,
@@ -112,6 +114,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     tls: readTls(options.tls),
     trustedProxies: options.trustedProxies,
   });
+  const trusted = addressList(options.trustedProxies);
   const hub = new Hub({
     database,
     vault,
@@ -119,7 +122,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     cluster,
     log,
     monotonicNow,
-    authenticate: (request) => authenticateAgent(request, { api, storage }),
+    authenticate: (request) => authenticateAgent(request, { api, storage, trusted }),
   });
   const gateway: Gateway = new Gateway({
     ...gatewayDoor(settings, options),
@@ -127,7 +130,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     hints,
     log,
     advertisedUrl: () => advertisedUrl(settings, options, url),
-    authenticate: (request) => authenticateAgent(request, { api, storage }),
+    authenticate: (request) => authenticateAgent(request, { api, storage, trusted }),
     newTicket: () => newToken(ticketLength),
     tellPorts: (byNode) => hub.tellPorts(byNode),
   });
@@ -202,13 +205,13 @@ async function closeApi({ app }: ApiServer): Promise<void> {
 /** The upgrade is signed with a node's key, and its nonce is taken in the database. */
 async function authenticateAgent(
   request: IncomingMessage,
-  { api, storage }: { api: ApiServer; storage: Storage },
+  { api, storage, trusted }: { api: ApiServer; storage: Storage; trusted: BlockList },
 ): Promise<AgentIdentity> {
   const caller = await api.authenticator.authenticate({
     method: request.method ?? 'GET',
     url: request.url ?? '',
     headers: request.headers,
-    address: request.socket.remoteAddress ?? '',
+    address: clientAddress(request, trusted),
     body: Buffer.alloc(0),
     parsedBody: undefined,
   });
@@ -219,5 +222,5 @@ async function authenticateAgent(
       'Agents connect with the key of a node; make one with "flotilla node register".',
     );
   if (!(await claimNonce(storage.database, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
-  return { nodeId, accountId: caller.accountId };
+  return { nodeId, accountId: caller.accountId, publicKey: caller.key.publicKey };
 }
