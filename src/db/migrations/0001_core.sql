@@ -408,62 +408,65 @@ $$;
 
 -- Writes a batch of placements under the node rows' locks; answers the jobs that were placed.
 -- A row is skipped when the leader changed, the job left PENDING, the node moved on, or the capacity is gone.
+create type flotilla_plan_row as (
+  ordinal integer, job_id uuid, run_id uuid, node_id uuid, node_version bigint, cpu double precision, ram bigint,
+  storage bigint, gpus text[], token bytea
+);
+
 create function flotilla_write_plan(leader_name text, leader uuid, leader_epoch bigint, plan jsonb, actor jsonb)
   returns table (placed_job uuid, placed_run uuid) language plpgsql as $$
 declare
   at timestamptz := flotilla_now();
+  -- Every step keeps what still holds; the last writes it.
+  rows flotilla_plan_row[];
 begin
   perform from leaderships l where l.name = leader_name and l.holder = leader and l.epoch = leader_epoch
     and l.expires_at > at for share;
   if not found then
     return;
   end if;
-  if to_regclass('pg_temp.plan_rows') is null then
-    create temporary table plan_rows (
-      ordinal integer, job_id uuid, run_id uuid, node_id uuid, node_version bigint, cpu double precision, ram bigint,
-      storage bigint, gpus text[], token bytea
-    ) on commit delete rows;
-  end if;
-  insert into plan_rows select * from jsonb_to_recordset(plan) as p(
-    ordinal integer, job_id uuid, run_id uuid, node_id uuid, node_version bigint, cpu double precision, ram bigint,
-    storage bigint, gpus text[], token bytea);
-  perform from nodes n where n.id in (select p.node_id from plan_rows p) order by n.id for update;
-  delete from plan_rows p where not exists (
-    select from nodes n where n.id = p.node_id and n.version = p.node_version and n.status = 'ready'
-      and not n.is_cordoned);
-  delete from plan_rows p where p.job_id not in (
-    select j.id from jobs j where j.id in (select q.job_id from plan_rows q) and j.status = 'PENDING'
-    order by j.id for update skip locked);
-  delete from plan_rows p where p.ordinal in (
-    select s.ordinal from (
-      select q.ordinal, q.node_id, sum(q.cpu) over w as cpu, sum(q.ram) over w as ram, sum(q.storage) over w as storage
-      from plan_rows q window w as (partition by q.node_id order by q.ordinal)
+  rows := array(select p from jsonb_populate_recordset(null::flotilla_plan_row, plan) p order by p.ordinal);
+  perform from nodes n where n.id in (select p.node_id from unnest(rows) p) order by n.id for update;
+  rows := array(select p::flotilla_plan_row from unnest(rows) p
+    where exists (select from nodes n where n.id = p.node_id and n.version = p.node_version and n.status = 'ready'
+      and not n.is_cordoned) order by p.ordinal);
+  rows := array(select p::flotilla_plan_row from unnest(rows) p
+    where p.job_id in (select j.id from jobs j where j.id in (select q.job_id from unnest(rows) q)
+      and j.status = 'PENDING' order by j.id for update skip locked) order by p.ordinal);
+  rows := array(select row(s.ordinal, s.job_id, s.run_id, s.node_id, s.node_version, s.cpu, s.ram, s.storage, s.gpus,
+      s.token)::flotilla_plan_row
+    from (
+      select q.*, sum(q.cpu) over w as cpu_sum, sum(q.ram) over w as ram_sum, sum(q.storage) over w as storage_sum
+      from unnest(rows) q window w as (partition by q.node_id order by q.ordinal)
     ) s join nodes n on n.id = s.node_id
-    where n.cpu_allocated + s.cpu > n.cpu_count + 1e-6 or n.ram_allocated + s.ram > n.ram_bytes
-      or n.storage_allocated + s.storage > n.storage_bytes);
-  delete from plan_rows p where exists (
-    select from gpu_allocations g where g.node_id = p.node_id and g.gpu_uuid = any (p.gpus));
+    where n.cpu_allocated + s.cpu_sum <= n.cpu_count + 1e-6 and n.ram_allocated + s.ram_sum <= n.ram_bytes
+      and n.storage_allocated + s.storage_sum <= n.storage_bytes order by s.ordinal);
+  rows := array(select p::flotilla_plan_row from unnest(rows) p
+    where not exists (select from gpu_allocations g where g.node_id = p.node_id and g.gpu_uuid = any (p.gpus))
+    order by p.ordinal);
+  if cardinality(rows) = 0 then
+    return;
+  end if;
   insert into gpu_allocations (node_id, gpu_uuid, run_id)
-    select p.node_id, unnest(p.gpus), p.run_id from plan_rows p;
+    select p.node_id, unnest(p.gpus), p.run_id from unnest(rows) p;
   insert into job_runs (id, job_id, account_id, node_id, attempt, created_at, updated_at, status, cpu_count, ram_bytes,
       storage_bytes, gpu_uuids, start_deadline_at, stop_grace_ms, token_sealed)
     select p.run_id, j.id, j.account_id, p.node_id, j.last_attempt + 1, at, at, 'ASSIGNED', p.cpu, p.ram, p.storage,
       p.gpus, at + j.max_timeout_start_ms * interval '1 millisecond', (j.container ->> 'stop_grace_ms')::integer,
       p.token
-    from plan_rows p join jobs j on j.id = p.job_id;
+    from unnest(rows) p join jobs j on j.id = p.job_id;
   update jobs j set status = 'ASSIGNED', last_run_id = p.run_id, last_attempt = j.last_attempt + 1,
       timeout_assign_at = null, updated_at = at, changed_in = pg_current_xact_id()
-    from plan_rows p where j.id = p.job_id;
+    from unnest(rows) p where j.id = p.job_id;
   update nodes n set cpu_allocated = n.cpu_allocated + s.cpu, ram_allocated = n.ram_allocated + s.ram,
       storage_allocated = n.storage_allocated + s.storage, run_count = n.run_count + s.runs,
       changed_in = pg_current_xact_id()
     from (select p.node_id, sum(p.cpu) as cpu, sum(p.ram) as ram, sum(p.storage) as storage, count(*) as runs
-      from plan_rows p group by p.node_id) s
+      from unnest(rows) p group by p.node_id) s
     where n.id = s.node_id;
   insert into job_events (created_at, job_id, run_id, kind, from_status, to_status, actor, detail)
     select at, p.job_id, p.run_id, 'placed', 'PENDING', 'ASSIGNED', actor, jsonb_build_object('node_uuid', p.node_id)
-    from plan_rows p;
-  return query select p.job_id, p.run_id from plan_rows p;
-  delete from plan_rows;
+    from unnest(rows) p;
+  return query select p.job_id, p.run_id from unnest(rows) p;
 end
 $$;
