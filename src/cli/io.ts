@@ -22,6 +22,17 @@ export interface Io {
   onInterrupt(listener: () => void): () => void;
 }
 
+/** The very streams of the process, for bytes and the terminal's modes. */
+export interface RawStreams {
+  stdin: NodeJS.ReadStream;
+  stdout: NodeJS.WriteStream;
+  stderr: NodeJS.WriteStream;
+}
+
+export function rawStreams(): RawStreams {
+  return { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr };
+}
+
 /** The real process. A reader that went away (`| head`) ends it quietly. */
 export function processIo(): Io {
   for (const stream of [process.stdout, process.stderr]) stream.on('error', endQuietlyOnClosedPipe);

@@ -3,14 +3,20 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { ConnectionOptions } from './connection.ts';
 import { parseDurationMs } from './duration.ts';
 
-export interface ApiFlags extends ConnectionOptions {
+export type ConnectionFlags = ConnectionOptions;
+
+export interface ApiFlags extends ConnectionFlags {
   json?: true;
 }
 
 /** `--json` and how to reach the server, under a heading of their own in the help. */
 export function withApiOptions(command: Command, jsonText = 'print the API object'): Command {
+  return withConnectionOptions(command.option('--json', jsonText));
+}
+
+/** How to reach the server alone, for commands whose output is not the API's. */
+export function withConnectionOptions(command: Command): Command {
   return command
-    .option('--json', jsonText)
     .optionsGroup('Connection:')
     .option('--url <url>', 'address of the server (FLOTILLA_URL)')
     .option('--key-file <file>', 'JSON file with public_key, secret_key and url (FLOTILLA_KEY_FILE)')

@@ -62,6 +62,15 @@ export async function resolveRun(client: Client, jobUuid: string, reference: str
   throw new NotFoundError(`Job ${jobUuid} has no run "${reference}": ${known}.`);
 }
 
+/** The run whose container is meant: the newest one unless another was named. */
+export async function runInUse(client: Client, jobUuid: string, reference?: string): Promise<JobRun> {
+  if (reference !== undefined) return resolveRun(client, jobUuid, reference);
+  const run = await latestRun(client, jobUuid);
+  if (run) return run;
+  const { status } = await client.jobs.get(jobUuid);
+  throw new NotFoundError(`Job ${jobUuid} has no container: it is ${status}.`);
+}
+
 /** The node that `reference` names: its uuid or its name. */
 export async function resolveNode(client: Client, reference: string): Promise<Node> {
   if (uuid.test(reference)) return client.nodes.get(reference.toLowerCase());

@@ -28,12 +28,20 @@ export class FrameReader {
       const length = new DataView(data.buffer, data.byteOffset).getUint32(1);
       if (length > maxPayloadBytes) throw new Error(`A frame of ${length} bytes is too large.`);
       if (data.length < headerBytes + length) break;
-      frames.push({ channel: data[0] ?? 0, payload: data.slice(headerBytes, headerBytes + length) });
+      frames.push({
+        channel: data[0] ?? 0,
+        payload: copyOf(data.subarray(headerBytes, headerBytes + length)),
+      });
       data = data.subarray(headerBytes + length);
     }
-    this.#rest = data.slice();
+    this.#rest = copyOf(data);
     return frames;
   }
+}
+
+/** Not slice(): a Buffer's would share the memory. */
+function copyOf(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
 }
 
 function joined(a: Uint8Array, b: Uint8Array): Uint8Array {

@@ -1,6 +1,8 @@
-// `flotilla job`: submit, list, get, logs, stop, wait.
+// `flotilla job`: submit, list, get, logs, exec, cp, stop, wait.
 import type { Command } from 'commander';
 import type { Cli } from '../cli.ts';
+import { addJobCp } from './job-cp.ts';
+import { addJobExec } from './job-exec.ts';
 import { addJobGet } from './job-get.ts';
 import { addJobList } from './job-list.ts';
 import { addJobLogs } from './job-logs.ts';
@@ -21,6 +23,8 @@ export function addJobCommands(program: Command, cli: Cli) {
   addJobList(job, cli);
   addJobGet(job, cli);
   addJobLogs(job, cli);
+  addJobExec(job, cli);
+  addJobCp(job, cli);
   addJobStop(job, cli);
   addJobWait(job, cli);
 }
