@@ -17,6 +17,8 @@ interface Node {
   plane: ControlPlane;
   agent: RunningAgent;
 }
+/** Those that have not left yet: an agent that stayed would keep this process alive. */
+const nodes = new Set<Node>();
 let first: Node;
 let second: Node;
 
@@ -25,7 +27,7 @@ before(async () => {
 });
 
 after(async () => {
-  await leave(first);
+  for (const node of nodes) await leave(node);
 });
 
 /** No look at the node comes by time: only the test's own knocks lead to one, and what follows from them. */
@@ -37,11 +39,15 @@ const clock: Clock = {
 async function addNode(): Promise<Node> {
   const plane = await new ControlPlane().listen();
   const agent = startAgent(plane, { clock });
+  const node = { plane, agent };
+  nodes.add(node);
   await plane.until(() => plane.connectionCount > 0, { what: () => 'the agent' });
-  return { plane, agent };
+  return node;
 }
 
-async function leave({ plane, agent }: Node): Promise<void> {
+async function leave(node: Node): Promise<void> {
+  const { plane, agent } = node;
+  nodes.delete(node);
   await agent.stop();
   await plane.close();
   await removeContainers(plane.nodeUuid);
