@@ -30,8 +30,6 @@ export interface LabNode {
 export interface Lab {
   client: Client;
   nodes: LabNode[];
-  /** What server and agents wrote, for a failure's message. */
-  logs(): string;
   remove(): Promise<void>;
 }
 
@@ -43,33 +41,42 @@ export async function createLab(folder: string): Promise<Lab> {
     children.push(child);
     logFiles.push(log);
   };
+  const endAll = async () => {
+    for (const child of children.toReversed()) await end(child);
+  };
+  try {
+    const { client, nodes } = await startAll(folder, { children, keep });
+    const remove = async () => {
+      client.close();
+      await endAll();
+    };
+    return { client, nodes, remove };
+  } catch (cause) {
+    const logs = logFiles.map((file) => `${file}:\n${readFileSync(file, 'utf8').slice(-4_000)}`).join('\n');
+    await endAll();
+    throw new Error(`The machines did not start; what they wrote:\n${logs}`, { cause });
+  }
+}
+
+async function startAll(
+  folder: string,
+  { children, keep }: { children: ChildProcess[]; keep: Keep },
+): Promise<{ client: Client; nodes: LabNode[] }> {
   const server = await aMachine(children);
   link(server, { name: 'client', local: clientAddress, remote: serverAddress });
-  const machines = await Promise.all(Array.from({ length: nodeCount }, () => aMachine(children)));
-  for (const [index, machine] of machines.entries()) linkNode(server, machine, index + 1);
-  const engines = machines.map((machine, index) =>
-    startEngine(machine, join(folder, `node-${index + 1}`), keep),
-  );
   const client = await startServer(server, folder, keep);
-  const nodes = await Promise.all(
-    machines.map(async (machine, index) => {
-      const dockerHost = (await engines[index]) ?? '';
-      return startAgent(machine, { client, dockerHost, number: index + 1, folder, keep });
-    }),
-  );
+  const nodes: LabNode[] = [];
+  for (let number = 1; number <= nodeCount; number += 1) {
+    const machine = await aMachine(children);
+    linkNode(server, machine, number);
+    const dockerHost = await startEngine(machine, join(folder, `node-${number}`), keep);
+    nodes.push(await startAgent(machine, { client, dockerHost, number, folder, keep }));
+  }
   await eventually('both nodes to be ready', async () => {
     const { data } = await client.nodes.list();
     return data.filter(({ status }) => status === 'ready').length === nodeCount;
   });
-  return {
-    client,
-    nodes,
-    logs: () => logFiles.map((file) => `${file}\n${readFileSync(file, 'utf8').slice(-8_000)}`).join('\n'),
-    async remove() {
-      client.close();
-      for (const child of children.toReversed()) await end(child);
-    },
-  };
+  return { client, nodes };
 }
 
 type Keep = (child: ChildProcess, log: string) => void;
