@@ -2,12 +2,13 @@
 //
 //   npm run bench -- [SECTION...] [--quick] [--name NAME]
 //
-// Sections: api, lifecycle, container, stop, rest, placement; all of them when none is named. `container` and `stop`
+// Sections: api, lifecycle, container, stop, rest, placement, gateway; all of them when none is named. `container` and `stop`
 // start a Docker Engine of their own (as root) unless DOCKER_HOST names one.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { benchApi } from './sections/api.ts';
 import { benchContainer } from './sections/container.ts';
+import { benchGateway } from './sections/gateway.ts';
 import { benchLifecycle } from './sections/lifecycle.ts';
 import { benchPlacement } from './sections/placement.ts';
 import { benchRest } from './sections/rest.ts';
@@ -25,6 +26,7 @@ const sections: Record<string, Section> = {
   stop: onEngine('stop', benchStop),
   rest: benchRest,
   placement: benchPlacement,
+  gateway: benchGateway,
 };
 
 process.exitCode = await main();
