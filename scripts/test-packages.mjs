@@ -15,6 +15,11 @@ const needs = [
     forDocker: true,
   },
   { packages: ['iproute2'], isMet: () => hasProgram('ip'), forDocker: true },
+  {
+    packages: ['docker-registry', 'apache2-utils'],
+    isMet: () => hasProgram('docker-registry') && hasProgram('htpasswd'),
+    forDocker: true,
+  },
   { packages: ['busybox-static'], isMet: () => isInstalled('busybox-static'), forDocker: true },
   { packages: ['openssh-client'], isMet: () => hasProgram('ssh'), forDocker: true },
   { packages: ['curl'], isMet: () => hasProgram('curl'), forDocker: true },

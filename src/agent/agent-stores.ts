@@ -1,7 +1,7 @@
 // What the agent keeps beside its runs: images and the state of GPUs, each with its file in the state directory.
 import { join } from 'node:path';
 import type { Clock } from './clock.ts';
-import { GpuGuard } from './gpu-guard.ts';
+import { GpuGuard, type GpuTimes } from './gpu-guard.ts';
 import { readGpuUse } from './gpu-use.ts';
 import { type GpuReading, readGpus } from './gpus.ts';
 import { Images } from './images.ts';
@@ -16,6 +16,7 @@ export interface StoreOptions {
   stateDirectory?: string;
   allowedRegistries?: readonly string[];
   imageCacheBytes?: number;
+  gpuTimes?: GpuTimes;
   /** Of the filesystem that holds the engine's data. */
   storageBytes: () => number;
 }
@@ -35,7 +36,13 @@ export function openStores(options: StoreOptions): { images: Images; gpuGuard: G
     registries: { allowed: options.allowedRegistries ?? [] },
     capBytes: () => options.imageCacheBytes ?? storageBytes() * imageCacheShare,
   });
-  const gpuGuard = new GpuGuard({ clock, log, stateFile: fileOf('gpus.json'), readUse: readGpuUse });
+  const gpuGuard = new GpuGuard({
+    clock,
+    log,
+    stateFile: fileOf('gpus.json'),
+    readUse: readGpuUse,
+    ...(options.gpuTimes === undefined ? {} : { times: options.gpuTimes }),
+  });
   return { images, gpuGuard };
 }
 

@@ -7,6 +7,7 @@ import { DockerDoor } from './container-door.ts';
 import type { NodeIdentity } from './container-order.ts';
 import { ControlPlaneClient } from './control-plane-client.ts';
 import { DockerRuntime } from './docker.ts';
+import type { GpuTimes } from './gpu-guard.ts';
 import { isNews, readInventory } from './inventory.ts';
 import type { AgentLog } from './log.ts';
 import { AgentLoop } from './loop.ts';
@@ -49,6 +50,8 @@ export interface AgentOptions {
   stateDirectory?: string;
   /** Registries on private addresses that jobs may name: hosts, `host:port` or ranges. */
   allowedRegistries?: readonly string[];
+  /** How long a GPU may take to get clean after a run, and how often a dirty one is looked at again. */
+  gpuTimes?: GpuTimes;
   /** Most bytes that images pulled for jobs may take; absent: a fifth of the engine's disk. */
   imageCacheBytes?: number;
   /** Between two measurements of what runs write to disk. */

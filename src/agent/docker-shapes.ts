@@ -57,6 +57,7 @@ export interface ContainerInspect extends ContainerPlaces {
 export interface ImageInspect {
   Id: string;
   RepoTags?: string[] | null;
+  Architecture?: string;
   RepoDigests?: string[] | null;
   Size?: number;
   Config?: { ExposedPorts?: Record<string, object> | null } | null;
@@ -117,11 +118,15 @@ export function containerAddress({ State, NetworkSettings }: ContainerInspect): 
 }
 
 /** `asked` is the name it was asked for by: one image may have a digest at each of several registries. */
-export function imageState({ Id, RepoDigests, Size, Config }: ImageInspect, asked: string): ImageState {
+export function imageState(
+  { Id, RepoDigests, Size, Config, Architecture }: ImageInspect,
+  asked: string,
+): ImageState {
   const exposed = Object.keys(Config?.ExposedPorts ?? {}).filter((port) => !port.endsWith('/udp'));
   return {
     imageId: Id,
     digest: digestFor(asked, RepoDigests ?? []),
+    architecture: Architecture || null,
     isFromRegistry: (RepoDigests ?? []).length > 0,
     sizeBytes: Size ?? 0,
     exposedPorts: exposed.map((port) => Number.parseInt(port, 10)).sort((a, b) => a - b),

@@ -6,10 +6,14 @@ import type { AgentLog } from './log.ts';
 import { RuntimeError } from './runtime.ts';
 import type { StateFile } from './state-file.ts';
 
+export interface GpuTimes {
+  cleanLimitMs: number;
+  recheckEveryMs: number;
+}
+
 /** Drivers give memory back within a second or two after the last process. */
-const cleanLimitMs = 10_000;
+const defaultTimes: GpuTimes = { cleanLimitMs: 10_000, recheckEveryMs: 10_000 };
 const lookEveryMs = 500;
-const recheckEveryMs = 10_000;
 
 interface Device {
   /** How it was before the run that has it, or had it last. */
@@ -26,15 +30,17 @@ export interface GpuGuardOptions {
   /** Survives the agent: a GPU that was dirty before its restart still is. */
   stateFile: StateFile;
   readUse: () => Promise<Map<string, GpuUse>>;
-  cleanLimitMs?: number;
+  times?: GpuTimes;
 }
 
 export class GpuGuard {
   readonly #options: GpuGuardOptions;
   readonly #devices: Map<string, Device>;
+  readonly #times: GpuTimes;
 
   constructor(options: GpuGuardOptions) {
     this.#options = options;
+    this.#times = options.times ?? defaultTimes;
     const reading = options.stateFile.read();
     const content = reading === null || reading === 'unreadable' ? {} : reading.content;
     this.#devices = new Map(Object.entries((content as { devices?: Record<string, Device> }).devices ?? {}));
@@ -62,7 +68,7 @@ export class GpuGuard {
   /** After the run's last process is gone; resolves to whether a GPU had to be quarantined. */
   async finish(runUuid: string): Promise<boolean> {
     const { clock, log } = this.#options;
-    const deadlineMs = clock.nowMs() + (this.#options.cleanLimitMs ?? cleanLimitMs);
+    const deadlineMs = clock.nowMs() + this.#times.cleanLimitMs;
     let dirty = await this.#look(runUuid);
     while (dirty.length > 0 && clock.nowMs() < deadlineMs) {
       await sleep(clock, lookEveryMs);
@@ -90,7 +96,7 @@ export class GpuGuard {
   /** Looks at quarantined GPUs until the signal; calls back when one is clean again. */
   async watch(onChange: () => void, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      await sleep(this.#options.clock, recheckEveryMs, signal);
+      await sleep(this.#options.clock, this.#times.recheckEveryMs, signal);
       if (!signal.aborted && (await this.recheck())) onChange();
     }
   }

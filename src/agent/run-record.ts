@@ -106,7 +106,7 @@ export function observeState(
   record.exitCode = state.exitCode;
   record.isOomKilled = state.isOomKilled;
   record.lastLogLines = lastLogLines;
-  record.error ??= record.overuse ?? initError(lastLogLines);
+  record.error ??= record.overuse ?? initError(lastLogLines, record.image);
   record.endedAtMs = monotonic(state.endedAtMs, clock);
   record.ranMs =
     state.startedAtMs === null || state.endedAtMs === null
@@ -118,12 +118,21 @@ export function observeState(
 const architectureMessage =
   "The container's program was built for another processor; use an image for this node's architecture.";
 
+/** Node's word for a processor to the images' one. */
+const architectures: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64' };
+
+function isForeign(image: ImageState | null): boolean {
+  const own = architectures[process.arch];
+  return image !== null && own !== undefined && image.architecture !== null && image.architecture !== own;
+}
+
 /** With an init process the engine starts that, and it is the init that does not find the program. */
-function initError(lastLogLines: string): RunError | null {
+function initError(lastLogLines: string, image: ImageState | null): RunError | null {
   const match = /^\[FATAL tini \(\d+\)\] exec (.+) failed: (.+)$/m.exec(lastLogLines);
   if (match === null) return null;
   const [, program = '', reason = ''] = match;
-  if (/exec format error/i.test(reason))
+  // Without a shell in the image the init says that there is no such file.
+  if (/exec format error/i.test(reason) || isForeign(image))
     return { code: 'image_platform_mismatch', message: architectureMessage };
   const message = `The container's program "${program}" cannot be run (${reason}); check command, entrypoint and image.`;
   return { code: 'bad_command', message };

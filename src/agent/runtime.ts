@@ -42,6 +42,8 @@ export interface ImageState {
   sizeBytes: number;
   /** TCP ports of its EXPOSE list, ascending. */
   exposedPorts: readonly number[];
+  /** `amd64`, `arm64` …; null where the image does not say. */
+  architecture: string | null;
   /** It carries a registry's digest; an imported one does not. */
   isFromRegistry: boolean;
 }

@@ -1,7 +1,8 @@
 // The file tree of an image as its engine exports it, without what the engine itself put into it.
 //
 // An engine makes places for its mounts in every container it creates (/.dockerenv, /etc/hosts, /dev/pts …), and exports them
-// with the rest. They are told from the image's own files by their names, their emptiness and their time.
+// with the rest. They are told from the image's own files by their names, their emptiness and their time. An image's own
+// /etc/hosts and the like do not come back: the engine has put its empty ones in their place.
 
 const blockBytes = 512;
 const scaffoldFiles = new Set([

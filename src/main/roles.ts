@@ -89,8 +89,12 @@ async function openEngine(options: UpOptions): Promise<string> {
 
 type NodeSettings = AgentSettings & { stateDirectory: string };
 
-/** On one's own machine a registry on loopback is one's own too. */
+/** Whoever reaches an API on loopback is on this machine already, and so may name the registries on it. */
 const loopbackRegistries = ['localhost', '127.0.0.0/8', '::1'];
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.');
+}
 
 function localSettings(
   options: UpOptions,
@@ -98,7 +102,10 @@ function localSettings(
 ): NodeSettings {
   return {
     ...options,
-    allowedRegistries: [...loopbackRegistries, ...options.allowedRegistries],
+    allowedRegistries: [
+      ...(isLoopback(options.host) ? loopbackRegistries : []),
+      ...options.allowedRegistries,
+    ],
     stateDirectory: options.stateDirectory ?? join(storage.dataDirectory, 'agent'),
     publicHost: options.publicHost === '' ? controlPlane.gatewayHostname : options.publicHost,
   };
