@@ -57,7 +57,7 @@ const chains = ['FLOTILLA-INPUT', 'FLOTILLA-FORWARD'];
 
 function standing(program: string): string {
   const lines = tool(program, '-w', '5', '-S').split('\n');
-  return lines.filter((line) => /FLOTILLA/.test(line)).join('\n');
+  return lines.filter((line) => /FLOTILLA-(INPUT|FORWARD)/.test(line)).join('\n');
 }
 
 test('two agents that start at once share network and rules, and one that leaves takes nothing away', async () => {
