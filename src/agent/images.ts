@@ -2,7 +2,7 @@
 //
 // INVARIANTS
 // - An image that came with credentials is given to a job without them only after the registry gave it to nobody in
-//   particular; with credentials the registry is asked each time (docs/adr/0007-cached-private-images.md).
+//   particular; with credentials the registry is asked each time (docs/adr/0009-cached-private-images.md).
 // - A pull lives while somebody waits for it: one stop never ends it for the others, the last one does.
 // - An image that a run was given is not removed before its container exists; from then on the engine refuses.
 import { type CachedImage, imagesToRemove, mustAskRegistry } from '../domain/image-policy.ts';
