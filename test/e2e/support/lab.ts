@@ -43,6 +43,7 @@ export async function createLab(folder: string): Promise<Lab> {
   };
   const endAll = async () => {
     for (const child of children.toReversed()) await end(child);
+    unmountBelow(folder);
   };
   try {
     const { client, nodes } = await startAll(folder, { children, keep });
@@ -101,22 +102,22 @@ async function aMachine(children: ChildProcess[]): Promise<Machine> {
         stdio: ['ignore', output, output],
       });
     },
-    run: (...command) => ip([...inside, ...command]),
+    run: (...command) => runAtOnce([...inside, ...command]),
   };
   machine.run('ip', 'link', 'set', 'lo', 'up');
   return machine;
 }
 
-function ip([program = '', ...args]: readonly string[]): void {
+function runAtOnce([program = '', ...args]: readonly string[]): void {
   execFileSync(program, args, { timeout: 10_000, stdio: ['ignore', 'ignore', 'pipe'] });
 }
 
 /** A cable between this namespace and the machine. */
 function link(machine: Machine, ends: { name: string; local: string; remote: string }): void {
   const { name, local, remote } = ends;
-  ip(['ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', name, 'netns', String(machine.pid)]);
-  ip(['ip', 'address', 'add', `${local}/24`, 'dev', name]);
-  ip(['ip', 'link', 'set', name, 'up']);
+  runAtOnce(['ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', name, 'netns', String(machine.pid)]);
+  runAtOnce(['ip', 'address', 'add', `${local}/24`, 'dev', name]);
+  runAtOnce(['ip', 'link', 'set', name, 'up']);
   machine.run('ip', 'address', 'add', `${remote}/24`, 'dev', name);
   machine.run('ip', 'link', 'set', name, 'up');
 }
@@ -202,6 +203,15 @@ async function end(child: ChildProcess): Promise<void> {
   const timer = setTimeout(() => child.kill('SIGKILL'), 15_000);
   await ended;
   clearTimeout(timer);
+}
+
+/** An engine that was killed leaves its mounts, and a folder with a mount cannot be removed. */
+function unmountBelow(folder: string): void {
+  const places = readFileSync('/proc/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '');
+  for (const place of places.toReversed())
+    if (place.startsWith(`${folder}/`)) runAtOnce(['umount', '-l', place]);
 }
 
 function plainEnvironment(): NodeJS.ProcessEnv {
