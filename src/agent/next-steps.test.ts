@@ -10,6 +10,7 @@ import {
   maxStartsAtOnce,
   nextSteps,
   orphanKeptMs,
+  overuseGraceMs,
   type RunCurrent,
   type RunTarget,
   type Step,
@@ -386,4 +387,13 @@ test('a run that is stopped comes to its end when engine and server answer', () 
     }),
     { numRuns: 1_000 },
   );
+});
+
+test('a run that takes more than it may is stopped by the ladder, and no other step of a stop is told', () => {
+  const overused = aLivingRun({ overuseSinceMs: 1_000 });
+  expectSteps(aLivingRun(), { target: running, nowMs: 1_000 }, []);
+  expectSteps(overused, { target: running, nowMs: 1_000 }, ['signal']);
+  const signalled = { ...overused, signalledAtMs: 1_000 };
+  expectSteps(signalled, { target: running, nowMs: 1_000 + overuseGraceMs - 1 }, []);
+  expectSteps(signalled, { target: running, nowMs: 1_000 + overuseGraceMs }, ['kill']);
 });
