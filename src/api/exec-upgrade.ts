@@ -13,6 +13,8 @@ import { streamFailure } from './run-streams.ts';
 /** A client that reads slowly slows the program, not our memory; one message is at most this long too. */
 const maxBufferedBytes = 1024 * 1024;
 const drainCheckMs = 20;
+/** A client that does not answer our goodbye does not hold up a stop of the server. */
+const closeMs = 2_000;
 /** Finds clients that went away without a word, and keeps the line open in NATs. */
 const pingMs = 20_000;
 const execPath = /^\/v1\/job-runs\/([0-9a-fA-F-]{36})\/exec\?ticket=([A-Za-z0-9]{1,64})$/;
@@ -20,7 +22,12 @@ const fromClient: ReadonlySet<number> = new Set([channels.stdin, channels.resize
 
 /** Takes the WebSocket upgrade of an exec; answers false when the request is for something else. */
 export function createExecUpgrade(deps: ApiDeps) {
-  const sockets = new WebSocketServer({ noServer: true, maxPayload: maxBufferedBytes });
+  const sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: maxBufferedBytes,
+    // The typings do not know it yet.
+    ...{ closeTimeout: closeMs },
+  });
   return (request: IncomingMessage, socket: Duplex, head: Buffer): boolean => {
     const [, runId, ticket] = execPath.exec(request.url ?? '') ?? [];
     if (runId === undefined || ticket === undefined) return false;

@@ -8,6 +8,7 @@ import { ApiError, nonceReused } from '../api/errors.ts';
 import { createExecUpgrade } from '../api/exec-upgrade.ts';
 import { addressList } from '../api/job-request.ts';
 import { createLiveJobs } from '../api/live-jobs.ts';
+import type { RunStreams } from '../api/run-streams.ts';
 import { type ApiServer, createApiServer } from '../api/server.ts';
 import { openPortRange } from '../db/gateway-ports.ts';
 import { createHints } from '../db/hints.ts';
@@ -44,6 +45,8 @@ export interface ControlPlaneOptions {
   trustTenants?: boolean;
   /** Absent: the defaults. */
   gateway?: GatewaySettings;
+  /** Another way into containers than data connections. */
+  streams?: RunStreams;
 }
 
 export interface ControlPlane {
@@ -99,7 +102,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       hostname: gatewayHostname(settings, options),
       hasTls: gatewayHasTls(settings, options),
     },
-    streams: {
+    streams: options.streams ?? {
       open: ({ nodeId, runId: runUuid }, { kind, request }) => {
         const header = { [requestHeader]: encodeURIComponent(JSON.stringify(request)) };
         return gateway.openStream(nodeId, streamHeaders({ kind, runUuid, port: 0 }, header));

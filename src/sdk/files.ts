@@ -5,7 +5,7 @@ import { mkdtemp, rm, stat } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Readable, Transform } from 'node:stream';
+import { PassThrough, type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type FilesWritten, maxUploadBytes } from '../protocol/files.ts';
 import { type Caller, targetOf } from './call.ts';
@@ -29,7 +29,13 @@ const sha256OfNothing = createHash('sha256').digest('hex');
 
 /** Throws before the first byte when the path is not there; a stream that breaks later ends with an error. */
 export async function readFiles(caller: FilesCaller, path: string, signal?: AbortSignal): Promise<Readable> {
-  return send(caller, { method: 'GET', path, sha256: sha256OfNothing, headers: {}, signal });
+  const response = await send(caller, { method: 'GET', path, sha256: sha256OfNothing, headers: {}, signal });
+  const tar = new PassThrough();
+  response.on('error', (error) =>
+    tar.destroy(signal?.aborted ? signal.reason : new ConnectionError(caller.url.origin, error)),
+  );
+  tar.on('close', () => response.destroy());
+  return response.pipe(tar);
 }
 
 /** `tar` is a file's name or a stream; a stream is kept in a temporary file, since its hash is sent first. */

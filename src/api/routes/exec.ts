@@ -7,13 +7,15 @@ import { createTicket } from '../../db/tickets.ts';
 import { ExecBody, type ExecRequest, ExecTicket } from '../../protocol/exec.ts';
 import { type Caller, callerOf, requirePermission } from '../auth.ts';
 import type { ApiDeps } from '../deps.ts';
-import { ApiError, nonceReused, notFound } from '../errors.ts';
+import { ApiError, nonceReused, notFound, validationFailed } from '../errors.ts';
 import { timestamp } from '../job-view.ts';
 import { uuidOf, uuidParams } from '../route-parts.ts';
 import { bodyCheck } from '../validate.ts';
 
 const ticketLifeMs = 60_000;
 const ticketLength = 43;
+/** The request goes to the agent in a header, and headers have at most 64 KiB. */
+const maxRequestLength = 32 * 1024;
 const bodyOf = bodyCheck(ExecBody);
 
 export function execRoutes(app: FastifyInstance, deps: ApiDeps): void {
@@ -47,6 +49,11 @@ async function sellTicket(request: FastifyRequest, deps: ApiDeps): Promise<ExecT
     cols: body.cols ?? null,
     rows: body.rows ?? null,
   };
+  if (encodeURIComponent(JSON.stringify(exec)).length > maxRequestLength) {
+    throw validationFailed([
+      { path: 'command', expected: 'at most 32 KiB in all; put a long script in a file' },
+    ]);
+  }
   const secret = deps.newToken(ticketLength);
   const actor = { kind: 'key', key_uuid: caller.key.id, address: caller.address };
   const expiresAtMs = await deps.database.transaction(async (sql) => {
