@@ -21,6 +21,7 @@ export interface Rig {
   refusedCount: () => number;
   /** Opens a public port for a container port; gives its number. */
   publish(containerPort: number, options?: Partial<PublicPort>): Promise<number>;
+  unpublish(port: number): void;
   /** Agents dialled so often. */
   dialCount: () => number;
   /** The run's containers are up, or not. */
@@ -90,9 +91,16 @@ export async function startRig({ authenticate, ...door }: RigOptions = {}): Prom
     setRunning: (value) => {
       isRunning = value;
     },
+    unpublish(port) {
+      open.splice(
+        open.findIndex((it) => it.port === port),
+        1,
+      );
+      listeners.sync(open);
+    },
     async publish(containerPort, options = {}) {
       published.add(containerPort);
-      const port = await freePort();
+      const port = options.port ?? (await freePort());
       open.push({ port, runId: runUuid, containerPort, allowedIps: [], hasTls: false, ...options });
       listeners.sync(open);
       while (!listeners.listeningPorts.includes(port)) await new Promise((resolve) => setImmediate(resolve));
