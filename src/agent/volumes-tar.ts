@@ -34,7 +34,7 @@ export async function* withoutScaffold(
   let paxSizeBytes: number | null = null;
   while (true) {
     const header = await reader.read(blockBytes);
-    if (header === null) return;
+    if (header === null) throw brokenOff();
     const entry = readHeader(header);
     if (entry === null) {
       // The end: blocks of zeros.
@@ -44,7 +44,7 @@ export async function* withoutScaffold(
     }
     if (isExtension(entry.type)) {
       const content = await reader.read(padded(entry.sizeBytes));
-      if (content === null) return;
+      if (content === null) throw brokenOff();
       prefix.push(header, content);
       if (entry.type === 'x') paxSizeBytes = paxSize(content);
       continue;
@@ -65,6 +65,10 @@ export async function* withoutScaffold(
     yield* blocks;
     yield* reader.pass(bodyBytes);
   }
+}
+
+function brokenOff(): Error {
+  return new Error('The tree of files ended before its end.');
 }
 
 /** Headers that say more of the entry after them: PAX records, GNU long names. */
@@ -132,7 +136,7 @@ class BlockReader {
     let missing = length;
     while (missing > 0) {
       const part = await this.#next(missing);
-      if (part === null) throw new Error('The tree of files ended in the middle of a file.');
+      if (part === null) throw brokenOff();
       yield part;
       missing -= part.length;
     }

@@ -40,9 +40,23 @@ const closedApp = (own: Container = {}): { container: Container } => ({
 });
 const openApp = (own: Container = {}) => closedApp({ image: 'free/app', registry_host: open.host, ...own });
 
-async function outcomeOf(plane: ControlPlane, run: string) {
-  const { error, exit_code } = await plane.event(run, 'exited');
-  return error === null ? exit_code : error.code;
+/** The exit code, or the code of what went wrong. */
+async function expectOutcome(
+  plane: ControlPlane,
+  options: { container: Container },
+  expected: number | string,
+): Promise<void> {
+  const { error, exit_code } = await plane.event(plane.want(options), 'exited');
+  assert.equal(error === null ? exit_code : error.code, expected, error?.message ?? '');
+}
+
+async function withoutOpenRegistry(body: () => Promise<void>): Promise<void> {
+  await open.stop();
+  try {
+    await body();
+  } finally {
+    await open.start();
+  }
 }
 
 async function withStateDirectory(body: (stateDirectory: string) => Promise<void>): Promise<void> {
@@ -68,7 +82,7 @@ test('with the right credentials it runs, and digest and size are told', async (
     const running = await plane.event(run, 'running');
     assert.equal(running.image_digest, digest);
     assert.ok((running.image_size_bytes ?? 0) > 1_000_000, `${running.image_size_bytes} bytes`);
-    assert.equal(await outcomeOf(plane, run), 0);
+    assert.equal((await plane.event(run, 'exited')).exit_code, 0);
   });
   await forget();
 });
@@ -99,13 +113,12 @@ test('a wrong secret, no secret, a missing tag and a missing name are told apart
 
 test('a registry that is down is told, and an image that is there and open is used without it', async () => {
   await withNode(async ({ plane }) => {
-    const first = plane.want(openApp());
-    assert.equal(await outcomeOf(plane, first), 0);
-    await open.stop();
-    assert.equal(await outcomeOf(plane, plane.want(openApp())), 0);
-    assert.equal(await outcomeOf(plane, plane.want(openApp({ tag: 'other' }))), 'registry_unreachable');
+    await expectOutcome(plane, openApp(), 0);
+    await withoutOpenRegistry(async () => {
+      await expectOutcome(plane, openApp(), 0);
+      await expectOutcome(plane, openApp({ tag: 'other' }), 'registry_unreachable');
+    });
   });
-  await open.start();
   await forget();
 });
 
@@ -114,7 +127,7 @@ test('a cached private image is given to nobody without credentials, by no name,
     const plane = await new ControlPlane().listen();
     let agent = startAgent(plane, { stateDirectory });
     try {
-      assert.equal(await outcomeOf(plane, plane.want(closedApp(credentials))), 0);
+      await expectOutcome(plane, closedApp(credentials), 0);
       const imageId = await docker('inspect', '-f', '{{.Id}}', `${closed.host}/team/app:1`);
       const attempts: { container: Container }[] = [
         closedApp(),
@@ -125,13 +138,13 @@ test('a cached private image is given to nobody without credentials, by no name,
         closedApp({ registry_host: null, image: imageId.replace('sha256:', ''), tag: '' }),
       ];
       for (const attempt of attempts) {
-        const outcome = await outcomeOf(plane, plane.want(attempt));
-        assert.ok(outcome !== 0, JSON.stringify(attempt));
+        const { error } = await plane.event(plane.want(attempt), 'exited');
+        assert.notEqual(error, null, JSON.stringify(attempt));
       }
       await agent.stop();
       agent = startAgent(plane, { stateDirectory });
-      assert.equal(await outcomeOf(plane, plane.want(closedApp())), 'pull_unauthorized');
-      assert.equal(await outcomeOf(plane, plane.want(closedApp(credentials))), 0);
+      await expectOutcome(plane, closedApp(), 'pull_unauthorized');
+      await expectOutcome(plane, closedApp(credentials), 0);
     } finally {
       await agent.stop();
       await plane.close();
@@ -142,10 +155,9 @@ test('a cached private image is given to nobody without credentials, by no name,
 test('a record that was interrupted or is unreadable closes the cache rather than opening it', () =>
   withStateDirectory(async (stateDirectory) => {
     const file = join(stateDirectory, 'images.json');
-    await withNode(
-      async ({ plane }) => assert.equal(await outcomeOf(plane, plane.want(closedApp(credentials))), 0),
-      { stateDirectory },
-    );
+    await withNode(({ plane }) => expectOutcome(plane, closedApp(credentials), 0), {
+      stateDirectory,
+    });
     const { images } = JSON.parse(readFileSync(file, 'utf8'));
     const records = {
       broken: '{"version":',
@@ -157,14 +169,13 @@ test('a record that was interrupted or is unreadable closes the cache rather tha
         },
       }),
     };
-    for (const [why, record] of Object.entries(records)) {
+    for (const record of Object.values(records)) {
       writeFileSync(file, record);
       await withNode(
         async ({ plane }) => {
-          assert.equal(await outcomeOf(plane, plane.want(closedApp())), 'pull_unauthorized', why);
+          await expectOutcome(plane, closedApp(), 'pull_unauthorized');
           // What never saw a registry is the operator's own.
-          const local = plane.want({ container: { command: ['/bin/true'] } });
-          assert.equal(await outcomeOf(plane, local), 0, why);
+          await expectOutcome(plane, { container: { command: ['/bin/true'] } }, 0);
         },
         { stateDirectory },
       );
@@ -173,25 +184,23 @@ test('a record that was interrupted or is unreadable closes the cache rather tha
 
 test('an image that was open before stays open when somebody asks for it with credentials', async () => {
   await withNode(async ({ plane }) => {
-    assert.equal(await outcomeOf(plane, plane.want(openApp())), 0);
-    assert.equal(await outcomeOf(plane, plane.want(openApp(credentials))), 0);
-    await open.stop();
-    assert.equal(await outcomeOf(plane, plane.want(openApp())), 0);
-    assert.equal(await outcomeOf(plane, plane.want(openApp(credentials))), 'registry_unreachable');
-    assert.equal(await outcomeOf(plane, plane.want(openApp())), 0);
+    await expectOutcome(plane, openApp(), 0);
+    await expectOutcome(plane, openApp(credentials), 0);
+    await withoutOpenRegistry(async () => {
+      await expectOutcome(plane, openApp(), 0);
+      await expectOutcome(plane, openApp(credentials), 'registry_unreachable');
+      await expectOutcome(plane, openApp(), 0);
+    });
   });
-  await open.start();
   await forget();
 });
 
 test('an image that came with credentials and that the registry gives to all is opened by the first who asks', async () => {
   await withNode(async ({ plane }) => {
-    assert.equal(await outcomeOf(plane, plane.want(openApp(credentials))), 0);
-    assert.equal(await outcomeOf(plane, plane.want(openApp())), 0);
-    await open.stop();
-    assert.equal(await outcomeOf(plane, plane.want(openApp())), 0);
+    await expectOutcome(plane, openApp(credentials), 0);
+    await expectOutcome(plane, openApp(), 0);
+    await withoutOpenRegistry(() => expectOutcome(plane, openApp(), 0));
   });
-  await open.start();
   await forget();
 });
 
@@ -210,7 +219,7 @@ test('a registry on a private address is not asked unless the operator allows it
     { allowedRegistries: [] },
   );
   assert.equal(count(), asked);
-  await withNode(async ({ plane }) => assert.equal(await outcomeOf(plane, plane.want(openApp())), 0), {
+  await withNode(({ plane }) => expectOutcome(plane, openApp(), 0), {
     allowedRegistries: [open.host],
   });
   await forget();

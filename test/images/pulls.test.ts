@@ -53,7 +53,7 @@ async function names(): Promise<string[]> {
 }
 
 test('four runs of one image pull it once; a stop of one does not end it for the others', async () => {
-  await using line = await new SlowLine(registry, 4_000_000).start();
+  await using line = await new SlowLine(registry, 7_000_000).start();
   await withNode(async ({ plane }) => {
     const layers = () => registry.requests(/"GET \/v2\/team\/one\/blobs\/.* 200 /).length;
     const runs = [1, 2, 3, 4].map(() => plane.want(app(line.host, 'one')));
@@ -87,7 +87,7 @@ test('four runs of one image pull it once; a stop of one does not end it for the
 });
 
 test('the last who leaves ends the pull, and who comes then begins anew', async () => {
-  await using line = await new SlowLine(registry, 2_000_000).start();
+  await using line = await new SlowLine(registry, 3_000_000).start();
   await withNode(async ({ plane }) => {
     const runs = [1, 2].map(() => plane.want(app(line.host, 'one')));
     await Promise.all(runs.map((run) => bytesMove(plane, run)));

@@ -18,7 +18,7 @@ import { Registry, secret, user } from './support/registry.ts';
 import { importTree } from './support/trees.ts';
 
 const registry = new Registry({ isPrivate: true });
-const bigBytes = 250_000_000;
+const bigBytes = 150_000_000;
 
 before(async () => {
   await registry.start();
