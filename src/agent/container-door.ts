@@ -83,9 +83,12 @@ export class DockerDoor implements ContainerDoor {
   }
 
   async requireFolder(containerId: string, path: string): Promise<void> {
-    // "/." makes the engine follow a link and refuse what is no folder.
+    // "/." makes the engine follow a link and refuse what is no folder; a HEAD would not say why.
     const folder = `${path.replace(/\/+$/, '')}/.`;
-    await told(this.#docker.getContainer(containerId).infoArchive({ path: folder }), path);
+    const call = this.#docker.getContainer(containerId).getArchive({ path: folder });
+    const tar = (await told(call, path)) as Readable;
+    tar.on('error', () => {});
+    tar.destroy();
   }
 
   async writeTree(containerId: string, path: string, tar: Readable, signal: AbortSignal): Promise<void> {

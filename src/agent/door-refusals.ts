@@ -73,7 +73,8 @@ export function doorRefusal(error: unknown, path: string | null): ContainerDoorC
     message?: string;
     statusCode?: number;
   };
-  const text = json?.message ?? message ?? '';
+  // Without a body there is only the client's own guess at the status, which is not the engine's word.
+  const text = json?.message ?? (message ?? '').replace(/^\(HTTP code \d+\) [^-]*- /, '');
   const rule = rules.find(({ pattern }) => pattern.test(text)) ?? (statusCode === 404 ? rules[0] : undefined);
   if (rule !== undefined) {
     const { status, code, sentence } = rule;

@@ -32,6 +32,8 @@ async function read(
       return;
     }
     stream.respond({ ':status': 200 });
+    // Unread input would make the end of ours a reset, which may overtake what the server has not read yet.
+    stream.resume();
     await pipeline(tar, stream);
   } catch (error) {
     // Without an error code half a tar would look like a whole one.

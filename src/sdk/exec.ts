@@ -162,6 +162,7 @@ function ping(socket: WebSocket): () => void {
 }
 
 function endSocket(socket: WebSocket): void {
+  if (socket.readyState === socket.CLOSED) return;
   socket.close();
   socket.resume();
   const timer = setTimeout(() => socket.terminate(), closeMs);

@@ -1,6 +1,6 @@
 // Files of a run's container as a tar stream: read a path, or unpack into one.
 import { createReadStream } from 'node:fs';
-import type { Duplex } from 'node:stream';
+import { type Duplex, PassThrough, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import Type from 'typebox';
@@ -53,7 +53,7 @@ export function fileRoutes(app: FastifyInstance, deps: ApiDeps): void {
 
 async function readFiles(request: FastifyRequest, reply: FastifyReply, deps: ApiDeps): Promise<FastifyReply> {
   const { caller, run, path } = await prepare(request, deps);
-  const stream = await open(deps, run, { operation: 'read', path });
+  const stream = wholeOf(await open(deps, run, { operation: 'read', path }));
   try {
     const actor = actorOf(caller);
     await recordJobEvent(deps.database, { ...run, kind: 'files_read', actor, detail: { path } });
@@ -101,6 +101,21 @@ async function open(
   } catch (error) {
     throw streamFailure(error);
   }
+}
+
+/** All that the agent sends, or an error: also when it has ended, or broken, before anybody reads. */
+function wholeOf(stream: Duplex): Readable {
+  const tar = new PassThrough();
+  // Until it is sent, what is wrong with it is not.
+  tar.on('error', () => {});
+  stream.end();
+  stream.once('end', () => tar.end());
+  stream.on('error', (error) => tar.destroy(error));
+  stream.once('close', () => {
+    if (!stream.readableEnded) tar.destroy(new Error('The data connection broke in the middle of a tar.'));
+  });
+  tar.once('close', () => stream.destroy());
+  return stream.pipe(tar, { end: false });
 }
 
 const maxAnswerBytes = 4096;

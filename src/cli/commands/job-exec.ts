@@ -1,4 +1,5 @@
 // `flotilla job exec`: a program in the container of a running job, with a terminal where there is one.
+import { spawnSync } from 'node:child_process';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
 import type { Client } from '../../sdk/client.ts';
@@ -97,17 +98,14 @@ async function attach(running: Exec, { streams, isTty, hasInput }: Attached): Pr
   }
 }
 
-/** Keys go through as they are, and the program's terminal has the size of ours. Returns the way back. */
+/** The program's terminal has the size of ours, and ours hands on what it is given. Returns the way back. */
 function holdTerminal(running: Exec, streams: RawStreams): () => void {
-  const { stdin, stdout } = streams;
+  const { stdout } = streams;
   const resize = () => {
     const { cols, rows } = sizeOf(streams);
     if (cols !== undefined && rows !== undefined) running.resize({ cols, rows });
   };
-  const restore = () => {
-    if (stdin.isTTY) stdin.setRawMode(false);
-  };
-  if (stdin.isTTY) stdin.setRawMode(true);
+  const restore = makeRaw(streams.stdin);
   stdout.on('resize', resize);
   process.once('exit', restore);
   // It may have changed between the request and now.
@@ -117,6 +115,28 @@ function holdTerminal(running: Exec, streams: RawStreams): () => void {
     process.off('exit', restore);
     restore();
   };
+}
+
+/** Keys and output go through as they are. Returns the way back. */
+function makeRaw(stdin: NodeJS.ReadStream): () => void {
+  if (!stdin.isTTY) return () => {};
+  const before = stty('-g');
+  stdin.setRawMode(true);
+  // Node's raw mode still makes CR LF of every LF; programs that draw on the screen mean LF alone.
+  stty('-opost');
+  return () => {
+    stdin.setRawMode(false);
+    if (before !== null) stty(before);
+  };
+}
+
+/** What it prints; null where there is none, which costs no more than the above. */
+function stty(setting: string): string | null {
+  const { status, stdout } = spawnSync('stty', [setting], {
+    stdio: ['inherit', 'pipe', 'ignore'],
+    timeout: 2_000,
+  });
+  return status === 0 ? stdout.toString().trim() : null;
 }
 
 function sizeOf({ stdout }: RawStreams): { cols?: number; rows?: number } {

@@ -28,6 +28,9 @@ export function fakeStreams(): FakeStreams {
       agent.on('error', () => {});
       // As of an HTTP/2 stream: one end's close is the other's.
       server.once('close', () => agent.destroy());
+      agent.once('close', () => {
+        if (!agent.writableEnded) server.destroy();
+      });
       const opened = { run: { nodeId: run.nodeId, runId: run.runId }, target, agent };
       fake.opened.push(opened);
       fake.onOpen(opened);
