@@ -15,11 +15,17 @@ export function groupReads<Key, Value>(
       const group = waiting.slice(0, options.maxSize);
       waiting = waiting.slice(options.maxSize);
       underWay += 1;
-      void settle(group, read).finally(() => {
+      void settle(group, read, refuseWaiting).finally(() => {
         underWay -= 1;
         flush();
       });
     }
+  }
+
+  /** Who came while the database was waited for has waited too: another wait would be a second one. */
+  function refuseWaiting(error: unknown) {
+    for (const entry of waiting) entry.reject(error);
+    waiting = [];
   }
 
   return (key) =>
@@ -42,14 +48,15 @@ interface Waiting<Key, Value> {
 async function settle<Key, Value>(
   group: Waiting<Key, Value>[],
   read: (keys: Key[]) => Promise<Value[]>,
+  refuseWaiting: (error: unknown) => void,
 ): Promise<void> {
   try {
     const values = await read(group.map((entry) => entry.key));
     for (const [index, entry] of group.entries()) entry.resolve(values[index] as Value);
   } catch (error) {
-    if (group.length === 1) group[0]?.reject(error);
-    else if (isUnavailable(error)) for (const entry of group) entry.reject(error);
-    else for (const entry of group) await settle([entry], read);
+    if (isUnavailable(error)) refuseWaiting(error);
+    if (group.length === 1 || isUnavailable(error)) for (const entry of group) entry.reject(error);
+    else for (const entry of group) await settle([entry], read, refuseWaiting);
   }
 }
 

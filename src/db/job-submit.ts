@@ -47,10 +47,17 @@ export function createJobSubmitter(database: Database, vault: Vault): JobSubmitt
       const batch = waiting.slice(0, maxBatchSize);
       waiting = waiting.slice(maxBatchSize);
       running += 1;
-      void insertSplitting(database, vault, batch).finally(() => {
-        running -= 1;
-        flush();
-      });
+      void insertSplitting(database, vault, batch)
+        .then((outage) => {
+          // Who came while the database was waited for has waited too: another wait would be a second one.
+          if (outage === null) return;
+          for (const entry of waiting) entry.reject(outage);
+          waiting = [];
+        })
+        .finally(() => {
+          running -= 1;
+          flush();
+        });
     }
   }
 
@@ -66,8 +73,8 @@ export function createJobSubmitter(database: Database, vault: Vault): JobSubmitt
   };
 }
 
-/** Halves a failing batch until the row at fault is alone. */
-async function insertSplitting(database: Database, vault: Vault, batch: Waiting[]): Promise<void> {
+/** Halves a failing batch until the row at fault is alone. Answers the error when the database is away. */
+async function insertSplitting(database: Database, vault: Vault, batch: Waiting[]): Promise<unknown> {
   try {
     const outcomes = await insertBatch(
       database,
@@ -75,14 +82,15 @@ async function insertSplitting(database: Database, vault: Vault, batch: Waiting[
       batch.map((entry) => entry.submission),
     );
     for (const [index, entry] of batch.entries()) settle(entry, outcomes.get(index));
+    return null;
   } catch (error) {
     if (batch.length === 1 || isUnavailable(error)) {
       for (const entry of batch) entry.reject(error);
-      return;
+      return isUnavailable(error) ? error : null;
     }
     const half = Math.ceil(batch.length / 2);
-    await insertSplitting(database, vault, batch.slice(0, half));
-    await insertSplitting(database, vault, batch.slice(half));
+    const outage = await insertSplitting(database, vault, batch.slice(0, half));
+    return (await insertSplitting(database, vault, batch.slice(half))) ?? outage;
   }
 }
 
