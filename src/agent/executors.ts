@@ -175,10 +175,9 @@ function reportProgress(deps: ExecutorDeps, record: RunRecord, progress: RunReco
 async function createAndStart(deps: ExecutorDeps, record: RunRecord): Promise<void> {
   try {
     if (record.container === 'absent') await create(deps, record);
+    if (record.containerId !== null) await claimGpus(deps, record);
     // A stop that came meanwhile must not be followed by a start.
     if (record.containerId === null || deps.targets.get(record.runUuid)?.kind !== 'run') return;
-    const gpuUuids = record.desired?.gpu_uuids ?? [];
-    if (gpuUuids.length > 0) await deps.gpuGuard.begin(record.runUuid, gpuUuids);
     await deps.runtime.startContainer(record.containerId);
     record.container = record.container === 'created' ? 'running' : record.container;
     record.engineFailingSinceMs = null;
@@ -187,6 +186,18 @@ async function createAndStart(deps: ExecutorDeps, record: RunRecord): Promise<vo
   }
   // Not awaited as work: a stop may overtake it. It also finds what ended before its events were heard.
   record.needsInspect = record.containerId !== null;
+}
+
+async function claimGpus(deps: ExecutorDeps, record: RunRecord): Promise<void> {
+  const gpuUuids = record.desired?.gpu_uuids ?? [];
+  if (gpuUuids.length === 0) return;
+  try {
+    await deps.gpuGuard.begin(record.runUuid, gpuUuids);
+  } catch (error) {
+    // The server does not know of it, or it would not have placed the run there.
+    await deps.refreshInventory().catch(() => {});
+    throw error;
+  }
 }
 
 async function create(deps: ExecutorDeps, record: RunRecord): Promise<void> {

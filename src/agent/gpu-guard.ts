@@ -48,14 +48,12 @@ export class GpuGuard {
 
   /** Before a run's container starts; throws when one of its GPUs may not be used. */
   async begin(runUuid: string, uuids: readonly string[]): Promise<void> {
-    for (const uuid of uuids) {
-      const { quarantine = null } = this.#devices.get(uuid) ?? {};
-      if (quarantine === null) continue;
-      throw new RuntimeError('gpu_quarantined', `GPU ${uuid} of the node is quarantined: ${quarantine}`);
-    }
+    this.#refuseQuarantined(uuids);
     const fresh = uuids.filter((uuid) => this.#devices.get(uuid)?.runUuid !== runUuid);
     if (fresh.length === 0) return;
     const uses = await this.#read('gpu_unavailable');
+    for (const uuid of fresh) this.#endOldRun(uuid, uses.get(uuid));
+    this.#refuseQuarantined(fresh);
     for (const uuid of fresh) {
       const baseline = uses.get(uuid);
       if (baseline === undefined)
@@ -113,6 +111,25 @@ export class GpuGuard {
     }
     if (clean.length > 0) this.#write();
     return clean.length > 0;
+  }
+
+  /** A run whose end nobody looked at, its agent was dead, must not pass its leftovers on as a baseline. */
+  #endOldRun(uuid: string, now: GpuUse | undefined): void {
+    const device = this.#devices.get(uuid);
+    if (device === undefined || device.runUuid === null) return;
+    const why = leftOver(device.baseline, now);
+    if (why === null) return;
+    device.quarantine = `after job run ${device.runUuid} ${why}.`;
+    device.runUuid = null;
+    this.#write();
+  }
+
+  #refuseQuarantined(uuids: readonly string[]): void {
+    for (const uuid of uuids) {
+      const { quarantine = null } = this.#devices.get(uuid) ?? {};
+      if (quarantine === null) continue;
+      throw new RuntimeError('gpu_quarantined', `GPU ${uuid} of the node is quarantined: ${quarantine}`);
+    }
   }
 
   async #look(runUuid: string): Promise<{ uuid: string; device: Device; why: string }[]> {

@@ -1,0 +1,94 @@
+// The guard of GPUs by hand: what it reads is given, time passes when the test says so, and its file survives it.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Clock } from './clock.ts';
+import { GpuGuard } from './gpu-guard.ts';
+import type { GpuUse } from './gpu-use.ts';
+import { RuntimeError } from './runtime.ts';
+import type { StateFile } from './state-file.ts';
+
+function aNode() {
+  let nowMs = 0;
+  let stored: string | null = null;
+  const uses = new Map<string, GpuUse>();
+  const clock: Clock = {
+    nowMs: () => nowMs,
+    wallMs: () => nowMs,
+    after(delayMs, task) {
+      nowMs += delayMs;
+      setImmediate(task);
+      return () => {};
+    },
+  };
+  const stateFile: StateFile = {
+    read: () => (stored === null ? null : { content: JSON.parse(stored) }),
+    write: (content) => {
+      stored = JSON.stringify(content);
+    },
+  };
+  const quiet = () => {};
+  const log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
+  const readUse = () => Promise.resolve(new Map(structuredClone([...uses])));
+  return {
+    use: (uuid: string, usedMib: number, pids: number[] = []) => uses.set(uuid, { uuid, usedMib, pids }),
+    start: () => new GpuGuard({ clock, log, stateFile, readUse }),
+    elapsedMs: () => nowMs,
+  };
+}
+
+const healthOf = (guard: GpuGuard, uuid: string) =>
+  guard.tell([{ index: 0, uuid, name: 'T4', vram_mib: 15_360, driver_version: null }])[0]?.health;
+const isQuarantined = (error: unknown) => error instanceof RuntimeError && error.code === 'gpu_quarantined';
+
+test('clean at once, the run is over at once', async () => {
+  const node = aNode();
+  node.use('GPU-1', 10);
+  const guard = node.start();
+  await guard.begin('run-1', ['GPU-1']);
+  assert.equal(await guard.finish('run-1'), false);
+  assert.equal(node.elapsedMs(), 0);
+  assert.equal(await guard.finish('run-2'), false);
+});
+
+test('a dirty one is waited for ten seconds, then quarantined alone; the guard’s next life knows', async () => {
+  const node = aNode();
+  node.use('GPU-1', 10);
+  node.use('GPU-2', 10);
+  const guard = node.start();
+  await guard.begin('run-1', ['GPU-1', 'GPU-2']);
+  node.use('GPU-1', 900);
+  assert.equal(await guard.finish('run-1'), true);
+  assert.equal(node.elapsedMs(), 10_000);
+  const next = node.start();
+  assert.deepEqual([healthOf(next, 'GPU-1'), healthOf(next, 'GPU-2')], ['quarantined', 'ok']);
+  await assert.rejects(next.begin('run-2', ['GPU-2', 'GPU-1']), isQuarantined);
+  assert.equal(await next.recheck(), false);
+  node.use('GPU-1', 10);
+  assert.equal(await next.recheck(), true);
+  assert.equal(healthOf(next, 'GPU-1'), 'ok');
+  await next.begin('run-2', ['GPU-1']);
+});
+
+test('a run that nobody saw end does not pass its leftovers on', async () => {
+  const node = aNode();
+  node.use('GPU-1', 10);
+  await node.start().begin('run-1', ['GPU-1']);
+  node.use('GPU-1', 5_000);
+  const next = node.start();
+  // The same run after a restart of its agent: what it uses is its own.
+  await next.begin('run-1', ['GPU-1']);
+  await assert.rejects(next.begin('run-2', ['GPU-1']), isQuarantined);
+  assert.equal(healthOf(next, 'GPU-1'), 'quarantined');
+  node.use('GPU-1', 12);
+  assert.equal(await next.recheck(), true);
+  await next.begin('run-2', ['GPU-1']);
+  assert.equal(await next.finish('run-2'), false);
+});
+
+test('what is in use before the first run is the operator’s own', async () => {
+  const node = aNode();
+  node.use('GPU-1', 2_000, [7]);
+  const guard = node.start();
+  await guard.begin('run-1', ['GPU-1']);
+  assert.equal(await guard.finish('run-1'), false);
+});
