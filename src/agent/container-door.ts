@@ -92,8 +92,9 @@ export class DockerDoor implements ContainerDoor {
   }
 
   async writeTree(containerId: string, path: string, tar: Readable, signal: AbortSignal): Promise<void> {
-    // The files belong to the user the container runs as; a folder is not replaced by a file, nor the other way round.
-    const options = { path, copyUIDGID: 'true', noOverwriteDirNonDir: 'true', abortSignal: signal };
+    // Owners are those of the tar: with copyUIDGID the engine looks for the container's user among the host's. A folder is not
+    // replaced by a file, nor the other way round.
+    const options = { path, noOverwriteDirNonDir: 'true', abortSignal: signal };
     await told(this.#docker.getContainer(containerId).putArchive(tar, options), path, writeMs);
   }
 }

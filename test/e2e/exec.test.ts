@@ -191,8 +191,9 @@ test(
       ['resize', 40, 132],
       ['send', 'sleep 0.3; stty size\n'],
       ['expect', '40 132\r\n'],
-      ['send', 'sleep 9874\n'],
-      ['expect', '9874\r\n'],
+      // The echo of what was typed comes before the shell listens to Ctrl-C.
+      ['send', 'echo begun; sleep 9874\n'],
+      ['expect', '\nbegun\r\n'],
       ['send', '\u0003'],
       ['expect', '[#$] '],
       ['send', 'echo $?; exit 9\n'],

@@ -11,7 +11,8 @@ import { addJobSubmit } from './job-submit.ts';
 import { addJobWait } from './job-wait.ts';
 
 const help = `
-A job is named by its uuid, or by the start of it where that is unique among the newest 200 jobs.`;
+A job is named by its uuid, or by the start of it where that is unique among the newest 200 jobs.
+A shell in a running job: flotilla job exec UUID; its files: flotilla job cp UUID:/results .`;
 
 export function addJobCommands(program: Command, cli: Cli) {
   const job = program
