@@ -9,7 +9,8 @@ type Place = Worker<GatewayCalls>;
 const section = 'gateway';
 const workerFile = new URL('../workers/gateway.ts', import.meta.url);
 const stalledCount = 500;
-const settleMs = 3_000;
+/** Filling every buffer on the way takes seconds; after that nothing moves. */
+const settle = { lookMs: 1_000, quietMs: 30, looks: 40 };
 
 export async function benchGateway(
   _workspace: unknown,
@@ -101,7 +102,7 @@ async function measureThroughput({ client, ca, ports }: Chain, isQuick: boolean)
 async function measureStalled({ client, gateway, agent, ports }: Chain): Promise<Figure[]> {
   const before = await memoryOf({ gateway, agent });
   await client.call('stall', { port: ports.source, count: stalledCount });
-  await new Promise((resolve) => setTimeout(resolve, settleMs));
+  await untilQuiet(gateway);
   const greetings: number[] = [];
   for (let at = 0; at < 20; at += 1) greetings.push(await client.call('greet', { port: ports.greeter }));
   const after = await memoryOf({ gateway, agent });
@@ -128,6 +129,16 @@ async function measureStalled({ client, gateway, agent, ports }: Chain): Promise
     },
     { section, name: `agent grows ${what}`, value: (after.agent - before.agent) / 1e6, unit: 'MB' },
   ];
+}
+
+async function untilQuiet(gateway: Place): Promise<void> {
+  let before = await gateway.call('cpuMs', null);
+  for (let look = 0; look < settle.looks; look += 1) {
+    await new Promise((resolve) => setTimeout(resolve, settle.lookMs));
+    const now = await gateway.call('cpuMs', null);
+    if (now - before < settle.quietMs) return;
+    before = now;
+  }
 }
 
 async function memoryOf({ gateway, agent }: { gateway: Place; agent: Place }) {

@@ -134,6 +134,12 @@ async function memoryBytes(_: null): Promise<number> {
   return process.memoryUsage.rss();
 }
 
+/** CPU milliseconds of this process so far. */
+async function cpuMs(_: null): Promise<number> {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 async function dial(port: number, ca: string | null): Promise<Socket> {
   const socket =
     ca === null
@@ -220,6 +226,7 @@ const calls = {
   startGateway,
   publish,
   memoryBytes,
+  cpuMs,
   upload,
   download,
   stall,

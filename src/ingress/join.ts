@@ -5,9 +5,9 @@ import { Socket } from 'node:net';
 export type End = Socket | Http2Stream;
 
 /** What one end holds for the other beyond the stream's window; more is more memory for each reader that stalls. */
-const maxBufferedBytes = 128 * 1024;
+const maxBufferedBytes = 64 * 1024;
 /** Enough for one write; more would only wait. */
-const gatherBytes = 64 * 1024;
+const gatherBytes = 48 * 1024;
 
 /** Pipes both ways until both have ended. A broken end breaks the other one, never looks like its orderly end. */
 export function join(a: End, b: End): void {

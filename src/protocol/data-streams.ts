@@ -22,8 +22,11 @@ export interface FilesRequest {
 /** Said when all files are in their place: an answer without it is a failure. */
 export const filesWritten = 'written';
 
-/** Bytes of one stream that its receiver holds unread at most: bounds what a stalled reader costs. */
-export const streamWindowBytes = 256 * 1024;
+/**
+ * Bytes of one stream that its receiver holds unread at most. More is faster over long ways (3 MB/s a stream at 50 ms there
+ * and back), less is what a stalled reader costs: 500 of them stay below 200 MB.
+ */
+export const streamWindowBytes = 160 * 1024;
 /** All streams together must not wait for one round trip per 64 KiB; receivers give this window back at once. */
 export const connectionWindowBytes = 64 * 1024 * 1024;
 /** Of one HTTP/2 session in MiB; beyond it new streams would be refused because of old ones that stall. */
