@@ -33,6 +33,14 @@ const maxSessionsPerNode = 3;
 const idleMs = 5 * 60_000;
 const sweepMs = 30_000;
 
+/** Over TLS a session that begins while this is still being written ends the process (an assertion of Node's). */
+function accept(socket: Duplex): Promise<void> {
+  const head = `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${dataProtocol}\r\n\r\n`;
+  return new Promise((resolve, reject) => {
+    socket.write(head, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
 export class DataConnections {
   readonly #options: DataConnectionsOptions;
   readonly #nodes = new Map<string, NodeConnections>();
@@ -65,9 +73,7 @@ export class DataConnections {
         return;
       }
       this.#waiting.delete(ticket);
-      socket.write(
-        `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${dataProtocol}\r\n\r\n`,
-      );
+      await accept(socket);
       if (head.length > 0) socket.unshift(head);
       waiting.resolve(this.#add(nodeId, socket));
     } catch (error) {
