@@ -397,23 +397,3 @@ test('a run that takes more than it may is stopped by the ladder, and no other s
   expectSteps(signalled, { target: running, nowMs: 1_000 + overuseGraceMs - 1 }, []);
   expectSteps(signalled, { target: running, nowMs: 1_000 + overuseGraceMs }, ['kill']);
 });
-
-test('what a run leaves behind is cleaned up before its release, and again while that fails', () => {
-  const gone = anEndedRun({ container: 'absent', cleanUp: 'due', removal: { count: 1, lastAtMs: 0 } });
-  expectSteps(gone, { target: running }, ['clean_up']);
-  expectSteps({ ...gone, work: 'clean_up' }, { target: running }, []);
-  const failed = { ...gone, removal: { count: 2, lastAtMs: 0 } };
-  expectSteps(failed, { target: running, nowMs: forceRetryMs - 1 }, []);
-  expectSteps(failed, { target: running, nowMs: forceRetryMs }, ['clean_up']);
-  expectSteps({ ...gone, cleanUp: 'done' }, { target: running }, ['report released']);
-});
-
-test('a run that never got its container, one on the kill list and one that nobody names are cleaned up too', () => {
-  const error = { code: 'cancelled', message: 'stopped' };
-  const never = aRun({ cleanUp: 'due', error, endedAtMs: 0 });
-  expectSteps(never, { target: stop }, ['report exited', 'clean_up']);
-  expectSteps(aRun({ cleanUp: 'due' }), { target: kill }, ['clean_up']);
-  expectSteps(aRun({ cleanUp: 'due' }), { target: undefined }, ['clean_up']);
-  expectSteps(aRun({ cleanUp: 'done' }), { target: kill }, ['forget']);
-  expectSteps(aRun({ cleanUp: 'due' }), { target: { ...run, attempt: 2 } }, ['clean_up']);
-});

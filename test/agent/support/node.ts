@@ -127,5 +127,9 @@ export async function withNode(
 
 export async function removeContainers(nodeUuid: string): Promise<void> {
   const ids = await docker('ps', '-aq', '--filter', `label=flotilla.node=${nodeUuid}`);
-  if (ids !== '') await docker('rm', '-f', ...ids.split('\n'));
+  if (ids === '') return;
+  await docker('rm', '-f', ...ids.split('\n')).catch((error: unknown) => {
+    // The agent's own removal may still be under way.
+    if (!/already in progress|No such container/.test(String(error))) throw error;
+  });
 }
