@@ -12,10 +12,16 @@ import { installTestPackages } from './test-packages.mjs';
  * One pass is one run of the test files in these folders. `postgres`: which PostgreSQL the tests' database support starts
  * (FLOTILLA_TEST_POSTGRES). `docker`: in a network namespace with a dockerd of its own; left out by --fast, as is `isSlow`.
  */
+/** Outages, races and floods: they wait or ask a great deal, and --fast leaves them out. */
+const slowHttp = ['database', 'hub', 'malformed', 'scheduler', 'files'].map(
+  (name) => `test/http/${name}.test.ts`,
+);
+
 const passes = [
   { name: 'pure', folders: ['src', 'test/tidy.test.ts'], concurrency: 2 },
-  { name: 'embedded', folders: ['test/embedded'], concurrency: 2 },
-  { name: 'http', folders: ['test/http'], postgres: 'embedded', concurrency: 2 },
+  { name: 'embedded', folders: ['test/embedded'], concurrency: 2, isSlow: true },
+  { name: 'http', folders: ['test/http'], except: slowHttp, postgres: 'embedded', concurrency: 2 },
+  { name: 'http, outages and races', folders: slowHttp, postgres: 'embedded', concurrency: 2, isSlow: true },
   {
     name: 'http, system PostgreSQL',
     folders: ['test/http'],
@@ -24,7 +30,7 @@ const passes = [
     isSlow: true,
   },
   { name: 'agent', folders: ['test/agent'], postgres: 'embedded', docker: true, concurrency: 1 },
-  { name: 'gateway', folders: ['test/gateway'], postgres: 'embedded', concurrency: 1 },
+  { name: 'gateway', folders: ['test/gateway'], postgres: 'embedded', concurrency: 1, isSlow: true },
   { name: 'images', folders: ['test/images'], postgres: 'embedded', docker: true, concurrency: 1 },
   { name: 'isolation', folders: ['test/isolation'], postgres: 'embedded', docker: true, concurrency: 1 },
   { name: 'e2e', folders: ['test/e2e'], postgres: 'embedded', docker: true, concurrency: 1 },
@@ -49,7 +55,9 @@ function main() {
     .filter((pass) => !(isFast && (pass.docker || pass.isSlow)))
     .map((pass) => ({
       ...pass,
-      files: pass.folders.flatMap(findTests).filter((file) => isChosen(file, chosen)),
+      files: pass.folders
+        .flatMap(findTests)
+        .filter((file) => !pass.except?.includes(relative(root, file)) && isChosen(file, chosen)),
     }))
     .filter((pass) => pass.files.length > 0);
   if (planned.length === 0) fail(`There are no test files in ${chosen.join(', ') || 'any folder'}.`);
