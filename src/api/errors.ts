@@ -1,4 +1,5 @@
 // The catalogue of API errors: code, status and sentence in one place, and how any failure becomes the envelope.
+import { DatabaseUnavailable } from '../db/database.ts';
 import type { ErrorBody, ErrorCode, FieldIssue } from '../protocol/error.ts';
 
 const statusOf = {
@@ -69,7 +70,7 @@ export function nonceReused(): ApiError {
 /** Any failure as the error the client sees; what is not foreseen tells nothing of the inside. */
 export function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
-  if (error instanceof Error && error.name === 'DatabaseUnavailable') {
+  if (error instanceof DatabaseUnavailable) {
     return new ApiError('unavailable', 'The database cannot be reached right now; repeat the request.', {
       retryAfterSeconds: 1,
       cause: error,

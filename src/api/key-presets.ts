@@ -1,18 +1,8 @@
 // Presets of API keys: which permissions each stands for, and how a new pair is made.
-import type { KeyPreset, Permission } from '../protocol/api-key.ts';
+import { type KeyPreset, type Permission, permissions } from '../protocol/api-key.ts';
 
 export const presetPermissions: Record<KeyPreset, readonly Permission[]> = {
-  admin: [
-    'jobs:create',
-    'jobs:read',
-    'jobs:cancel',
-    'jobs:exec',
-    'jobs:prioritize',
-    'nodes:read',
-    'nodes:write',
-    'keys:read',
-    'keys:write',
-  ],
+  admin: permissions,
   consumer: ['jobs:create', 'jobs:read', 'jobs:cancel', 'jobs:exec', 'nodes:read'],
   node: [],
 };

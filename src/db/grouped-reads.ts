@@ -1,4 +1,5 @@
 // Reads that are asked for together go as one statement: under load most of a small read's cost is its round trip.
+import { DatabaseUnavailable } from './database.ts';
 
 /** Answers `read` for each key; keys asked for in the same tick, or while earlier ones are read, share a call. */
 export function groupReads<Key, Value>(
@@ -54,12 +55,9 @@ async function settle<Key, Value>(
     const values = await read(group.map((entry) => entry.key));
     for (const [index, entry] of group.entries()) entry.resolve(values[index] as Value);
   } catch (error) {
-    if (isUnavailable(error)) refuseWaiting(error);
-    if (group.length === 1 || isUnavailable(error)) for (const entry of group) entry.reject(error);
+    if (error instanceof DatabaseUnavailable) refuseWaiting(error);
+    if (group.length === 1 || error instanceof DatabaseUnavailable)
+      for (const entry of group) entry.reject(error);
     else for (const entry of group) await settle([entry], read, refuseWaiting);
   }
-}
-
-function isUnavailable(error: unknown): boolean {
-  return error instanceof Error && error.name === 'DatabaseUnavailable';
 }

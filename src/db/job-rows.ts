@@ -6,6 +6,7 @@ import type {
   JobStatus,
   JobTask,
   PublishedPort,
+  Requirements,
   TeardownState,
   VolumeSpec,
 } from '../domain/job.ts';
@@ -198,21 +199,38 @@ export function toTeardown(row: {
   return { state, requestedAtMs, deadlineAtMs };
 }
 
+/** The columns that say what a job needs of a node. */
+export type RequirementColumns = Pick<
+  JobRow,
+  | 'cpu_count'
+  | 'gpu_count'
+  | 'gpu_name'
+  | 'gpu_registry_uuid'
+  | 'min_ram_gb'
+  | 'min_storage_gb'
+  | 'min_vram_gb'
+  | 'allowed_region_codes'
+>;
+
+export function toRequirements(row: RequirementColumns): Requirements {
+  return {
+    cpuCount: row.cpu_count ?? 0,
+    gpuCount: row.gpu_count ?? 0,
+    minRamGb: row.min_ram_gb,
+    minStorageGb: row.min_storage_gb,
+    minVramGb: row.min_vram_gb,
+    gpuName: row.gpu_name,
+    gpuRegistryUuid: row.gpu_registry_uuid,
+    allowedRegionCodes: row.allowed_region_codes,
+  };
+}
+
 function toJobSpec(row: JobRow, vault: Vault): JobSpec {
   return {
     task: row.task,
     title: row.title,
     description: row.description,
-    requirements: {
-      cpuCount: row.cpu_count ?? 0,
-      gpuCount: row.gpu_count ?? 0,
-      minRamGb: row.min_ram_gb,
-      minStorageGb: row.min_storage_gb,
-      minVramGb: row.min_vram_gb,
-      gpuName: row.gpu_name,
-      gpuRegistryUuid: row.gpu_registry_uuid,
-      allowedRegionCodes: row.allowed_region_codes,
-    },
+    requirements: toRequirements(row),
     container: toContainerSpec(row, vault),
     maxTimeoutAssignMs: row.max_timeout_assign_ms,
     maxTimeoutStartMs: row.max_timeout_start_ms,

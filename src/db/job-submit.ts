@@ -1,6 +1,6 @@
 // Submit: jobs that arrive together share one statement and one commit; a bad row fails alone.
 import type { JobSpec } from '../domain/job.ts';
-import type { Database } from './database.ts';
+import { type Database, DatabaseUnavailable } from './database.ts';
 import { secretsOwner, storeContainer } from './job-rows.ts';
 import type { Vault } from './vault.ts';
 
@@ -84,18 +84,14 @@ async function insertSplitting(database: Database, vault: Vault, batch: Waiting[
     for (const [index, entry] of batch.entries()) settle(entry, outcomes.get(index));
     return null;
   } catch (error) {
-    if (batch.length === 1 || isUnavailable(error)) {
+    if (batch.length === 1 || error instanceof DatabaseUnavailable) {
       for (const entry of batch) entry.reject(error);
-      return isUnavailable(error) ? error : null;
+      return error instanceof DatabaseUnavailable ? error : null;
     }
     const half = Math.ceil(batch.length / 2);
     const outage = await insertSplitting(database, vault, batch.slice(0, half));
     return (await insertSplitting(database, vault, batch.slice(half))) ?? outage;
   }
-}
-
-function isUnavailable(error: unknown): boolean {
-  return error instanceof Error && error.name === 'DatabaseUnavailable';
 }
 
 function settle(entry: Waiting, outcome: SubmitOutcome | undefined): void {

@@ -5,6 +5,7 @@ import type { GpuInventory } from '../protocol/agent-messages.ts';
 import type { PendingReason } from '../protocol/job.ts';
 import type { Sql } from './database.ts';
 import { groupReads } from './grouped-reads.ts';
+import { type RequirementColumns, toRequirements } from './job-rows.ts';
 import type { Leadership } from './leadership.ts';
 
 /** A point in the order of transactions; what a later read from it returns may repeat, but never misses a change. */
@@ -64,23 +65,17 @@ const selectChangedJobs = {
 
 /** Jobs that became PENDING or were cancelled since the mark. */
 export async function listChangedJobs(sql: Sql, since: string): Promise<PendingJobRow[]> {
-  const rows = await sql.query<{
-    id: string;
-    account_id: string;
-    status: string;
-    priority: number;
-    created_at: number;
-    timeout_assign_at: number | null;
-    cpu_count: number | null;
-    gpu_count: number | null;
-    gpu_name: string | null;
-    gpu_registry_uuid: string | null;
-    min_ram_gb: number;
-    min_storage_gb: number;
-    min_vram_gb: number;
-    allowed_region_codes: string[];
-    avoid_node_ids: string[];
-  }>(selectChangedJobs, [since]);
+  const rows = await sql.query<
+    RequirementColumns & {
+      id: string;
+      account_id: string;
+      status: string;
+      priority: number;
+      created_at: number;
+      timeout_assign_at: number | null;
+      avoid_node_ids: string[];
+    }
+  >(selectChangedJobs, [since]);
   return rows.map((row) => ({
     id: row.id,
     accountId: row.account_id,
@@ -89,16 +84,7 @@ export async function listChangedJobs(sql: Sql, since: string): Promise<PendingJ
     createdAtMs: row.created_at,
     timeoutAssignAtMs: row.timeout_assign_at ?? Number.POSITIVE_INFINITY,
     avoidNodeIds: row.avoid_node_ids,
-    requirements: {
-      cpuCount: row.cpu_count ?? 0,
-      gpuCount: row.gpu_count ?? 0,
-      minRamGb: row.min_ram_gb,
-      minStorageGb: row.min_storage_gb,
-      minVramGb: row.min_vram_gb,
-      gpuName: row.gpu_name,
-      gpuRegistryUuid: row.gpu_registry_uuid,
-      allowedRegionCodes: row.allowed_region_codes,
-    },
+    requirements: toRequirements(row),
   }));
 }
 
