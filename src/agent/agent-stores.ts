@@ -2,18 +2,39 @@
 import { join } from 'node:path';
 import type { Clock } from './clock.ts';
 import { GpuGuard, type GpuTimes } from './gpu-guard.ts';
-import { readGpuUse } from './gpu-use.ts';
+import { type GpuUse, readGpuUse } from './gpu-use.ts';
 import { type GpuReading, readGpus } from './gpus.ts';
 import { Images } from './images.ts';
+import { readStorage, type StorageReading } from './inventory.ts';
 import type { AgentLog } from './log.ts';
 import type { Runtime } from './runtime.ts';
-import { noStateFile, openStateFile } from './state-file.ts';
+import { noStateFile, openStateFile, type StateFile } from './state-file.ts';
+
+/** What the agent reads and keeps of its machine beside the container engine. */
+export interface Machine {
+  readGpus(): Promise<GpuReading>;
+  readGpuUse(): Promise<Map<string, GpuUse>>;
+  /** Of the filesystem that holds `folder`; of the root one where that cannot be seen. */
+  readStorage(folder: string | null): Promise<StorageReading>;
+  openStateFile(name: string): StateFile;
+}
+
+/** The machine that this process runs on. `stateDirectory` undefined: it keeps nothing. */
+export function thisMachine(stateDirectory: string | undefined): Machine {
+  return {
+    readGpus: () => readGpus(),
+    readGpuUse: () => readGpuUse(),
+    readStorage,
+    openStateFile: (name) =>
+      stateDirectory === undefined ? noStateFile : openStateFile(join(stateDirectory, name)),
+  };
+}
 
 export interface StoreOptions {
+  machine: Machine;
   runtime: Runtime;
   clock: Clock;
   log: AgentLog;
-  stateDirectory?: string;
   allowedRegistries?: readonly string[];
   imageCacheBytes?: number;
   gpuTimes?: GpuTimes;
@@ -25,29 +46,27 @@ export interface StoreOptions {
 const imageCacheShare = 0.2;
 
 export function openStores(options: StoreOptions): { images: Images; gpuGuard: GpuGuard } {
-  const { runtime, clock, log, stateDirectory, storageBytes } = options;
-  const fileOf = (name: string) =>
-    stateDirectory === undefined ? noStateFile : openStateFile(join(stateDirectory, name));
+  const { machine, runtime, clock, log, storageBytes } = options;
   const images = new Images({
     runtime,
     clock,
     log,
-    stateFile: fileOf('images.json'),
+    stateFile: machine.openStateFile('images.json'),
     registries: { allowed: options.allowedRegistries ?? [] },
     capBytes: () => options.imageCacheBytes ?? storageBytes() * imageCacheShare,
   });
   const gpuGuard = new GpuGuard({
     clock,
     log,
-    stateFile: fileOf('gpus.json'),
-    readUse: readGpuUse,
+    stateFile: machine.openStateFile('gpus.json'),
+    readUse: machine.readGpuUse,
     ...(options.gpuTimes === undefined ? {} : { times: options.gpuTimes }),
   });
   return { images, gpuGuard };
 }
 
 /** The node's GPUs, with what is known of their health. */
-export async function readGuardedGpus(gpuGuard: GpuGuard): Promise<GpuReading> {
-  const { gpus, note } = await readGpus();
+export async function readGuardedGpus(machine: Machine, gpuGuard: GpuGuard): Promise<GpuReading> {
+  const { gpus, note } = await machine.readGpus();
   return { gpus: gpuGuard.tell(gpus), note };
 }

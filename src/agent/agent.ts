@@ -1,11 +1,11 @@
 // The node's agent: wires engine, loop and control connection, and runs until it is told to stop.
 import { type Hello, type Inventory, protocolVersion, type Welcome } from '../protocol/agent-messages.ts';
-import { openStores, readGuardedGpus } from './agent-stores.ts';
+import { type Machine, openStores, readGuardedGpus, thisMachine } from './agent-stores.ts';
 import { AgentStreams } from './agent-streams.ts';
 import { type Clock, sleep, systemClock } from './clock.ts';
 import { DockerDoor } from './container-door.ts';
 import type { NodeIdentity } from './container-order.ts';
-import { ControlPlaneClient } from './control-plane-client.ts';
+import { ControlPlaneClient, type ControlSocket } from './control-plane-client.ts';
 import { DockerRuntime } from './docker.ts';
 import type { GpuTimes } from './gpu-guard.ts';
 import { isNews, readInventory } from './inventory.ts';
@@ -42,6 +42,10 @@ export interface AgentOptions {
   random?: () => number;
   /** Another engine than Docker's. */
   runtime?: Runtime;
+  /** Another machine than this one. */
+  machine?: Machine;
+  /** Another way to the server than a WebSocket over the network. */
+  dial?: (url: URL, headers: Record<string, string>) => ControlSocket;
   /** Runs may reach private networks. */
   isLanAllowed?: boolean;
   /** Another way to keep runs apart than a network and firewall rules of our own. */
@@ -66,6 +70,7 @@ const inventoryEveryMs = 60_000;
 export async function runAgent(options: AgentOptions): Promise<void> {
   const { nodeKey, log, signal, clock = systemClock, random = Math.random } = options;
   const runtime = options.runtime ?? new DockerRuntime(options.engineSocket);
+  const machine = options.machine ?? thisMachine(options.stateDirectory);
   let nodeUuid = nodeKey.node_uuid ?? null;
   let inventory: Inventory | null = null;
   const isolation =
@@ -94,12 +99,16 @@ export async function runAgent(options: AgentOptions): Promise<void> {
 
   const { images, gpuGuard } = openStores({
     ...options,
+    machine,
     runtime,
     clock,
     storageBytes: () => inventory?.storage_bytes ?? 0,
   });
   const readNode = async () => ({
-    ...(await readInventory(runtime, () => readGuardedGpus(gpuGuard))),
+    ...(await readInventory(runtime, {
+      gpus: () => readGuardedGpus(machine, gpuGuard),
+      storage: machine.readStorage,
+    })),
     ...streams.ingress,
   });
 
@@ -160,6 +169,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     serverUrl: options.serverUrl ?? nodeKey.url,
     signHeaders: options.signHeaders,
     ...(options.ca === undefined ? {} : { ca: options.ca }),
+    ...(options.dial === undefined ? {} : { dial: options.dial }),
     clock,
     random,
     log,

@@ -1,4 +1,6 @@
 // The one control connection: dials, signs the upgrade, says hello, keeps alive, and dials again when it is lost.
+import type { EventEmitter } from 'node:events';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
 import {
   type AgentMessage,
@@ -17,6 +19,8 @@ export interface ControlPlaneOptions {
   signHeaders: (method: string, path: string) => Record<string, string>;
   /** Certificate authority in PEM that the server's certificate must come from; absent: the system's. */
   ca?: string;
+  /** Another way to the server than a WebSocket over the network. */
+  dial?: (url: URL, headers: Record<string, string>) => ControlSocket;
   clock: Clock;
   /** 0 to 1, for the jitter. */
   random: () => number;
@@ -27,6 +31,15 @@ export interface ControlPlaneOptions {
   onWelcome: (welcome: Welcome) => boolean;
   onMessage: (message: ServerMessage) => void;
   onDisconnect: () => void;
+}
+
+/** What the client needs of a WebSocket; its events are open, message, ping, pong, error, unexpected-response and close. */
+export interface ControlSocket extends EventEmitter {
+  readonly readyState: number;
+  readonly bufferedAmount: number;
+  send(text: string, done?: () => void): void;
+  ping(): void;
+  terminate(): void;
 }
 
 const firstRetryMs = 200;
@@ -47,7 +60,7 @@ type Ending = 'lost' | 'refused' | 'again';
 
 export class ControlPlaneClient {
   readonly #options: ControlPlaneOptions;
-  #socket: WebSocket | null = null;
+  #socket: ControlSocket | null = null;
   #isWelcome = false;
   #logQueue: LogChunk[] = [];
 
@@ -85,7 +98,7 @@ export class ControlPlaneClient {
     return true;
   }
 
-  #pumpLogs(socket: WebSocket): void {
+  #pumpLogs(socket: ControlSocket): void {
     while (socket === this.#socket && socket.bufferedAmount < maxLogBufferBytes) {
       const chunk = this.#logQueue.shift();
       if (chunk === undefined) return;
@@ -122,7 +135,7 @@ export class ControlPlaneClient {
 }
 
 interface ConnectionHooks {
-  onOpen: (socket: WebSocket) => void;
+  onOpen: (socket: ControlSocket) => void;
   onWelcome: () => void;
 }
 
@@ -154,19 +167,14 @@ class Connection {
     });
   }
 
-  #dial(): WebSocket {
+  #dial(): ControlSocket {
     const { serverUrl, signHeaders, ca, log, clock } = this.#options;
     const url = new URL(agentConnectPath, serverUrl);
     url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
-    const socket = new WebSocket(url, {
-      headers: signHeaders('GET', agentConnectPath),
-      handshakeTimeout: handshakeMs,
-      maxPayload: maxMessageBytes,
-      perMessageDeflate: false,
-      ...(ca === undefined ? {} : { ca }),
-    });
-    socket.on('error', (error) => log.warn({ reason: reasonOf(error) }, 'control connection failed'));
-    socket.on('unexpected-response', (request, response) => {
+    const dial = this.#options.dial ?? ((to, headers) => dialWebSocket(to, { headers, ca }));
+    const socket = dial(url, signHeaders('GET', agentConnectPath));
+    socket.on('error', (error: Error) => log.warn({ reason: reasonOf(error) }, 'control connection failed'));
+    socket.on('unexpected-response', (request: ClientRequest, response: IncomingMessage) => {
       const status = response.statusCode ?? 0;
       if (status >= 400 && status < 500) this.#ending = 'refused';
       readSentence(response).then((sentence) => {
@@ -186,7 +194,7 @@ class Connection {
     });
     socket.on('pong', () => this.#heard());
     socket.on('ping', () => this.#heard());
-    socket.on('message', (bytes) => this.#receive(socket, bytes.toString()));
+    socket.on('message', (bytes: Buffer) => this.#receive(socket, bytes.toString()));
     return socket;
   }
 
@@ -198,7 +206,7 @@ class Connection {
     this.#cancelTimers.push(this.#options.clock.after(delayMs, task));
   }
 
-  #receive(socket: WebSocket, text: string): void {
+  #receive(socket: ControlSocket, text: string): void {
     const { log, onMessage } = this.#options;
     this.#heard();
     try {
@@ -215,7 +223,7 @@ class Connection {
     }
   }
 
-  #welcome(socket: WebSocket, welcome: Welcome): void {
+  #welcome(socket: ControlSocket, welcome: Welcome): void {
     for (const cancel of this.#cancelTimers.splice(0)) cancel();
     this.#hooks.onWelcome();
     if (!this.#options.onWelcome(welcome)) {
@@ -227,7 +235,7 @@ class Connection {
   }
 
   /** Heartbeats say that we live; the pong to our ping says that the server does. */
-  #beat(socket: WebSocket, heartbeatMs: number): void {
+  #beat(socket: ControlSocket, heartbeatMs: number): void {
     const silentMs = this.#options.clock.nowMs() - this.#heardAtMs;
     if (silentMs > Math.max(minSilenceMs, silentHeartbeats * heartbeatMs)) {
       this.#options.log.warn({ silent_ms: Math.round(silentMs) }, 'the server is silent; connecting anew');
@@ -241,6 +249,19 @@ class Connection {
     this.#cancelTimers = [];
     this.#later(heartbeatMs, () => this.#beat(socket, heartbeatMs));
   }
+}
+
+function dialWebSocket(
+  url: URL,
+  { headers, ca }: { headers: Record<string, string>; ca: string | undefined },
+): ControlSocket {
+  return new WebSocket(url, {
+    headers,
+    handshakeTimeout: handshakeMs,
+    maxPayload: maxMessageBytes,
+    perMessageDeflate: false,
+    ...(ca === undefined ? {} : { ca }),
+  });
 }
 
 function reasonOf(error: unknown): string {

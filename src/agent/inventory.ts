@@ -8,10 +8,13 @@ import type { Runtime } from './runtime.ts';
 /** Throws while the engine is away. */
 export async function readInventory(
   runtime: Runtime,
-  gpuReader: () => Promise<GpuReading>,
+  readers: {
+    gpus: () => Promise<GpuReading>;
+    storage: (folder: string | null) => Promise<StorageReading>;
+  },
 ): Promise<Inventory> {
-  const [engine, { gpus, note }] = await Promise.all([runtime.describe(), gpuReader()]);
-  const storage = await readStorage(engine.dataRoot);
+  const [engine, { gpus, note }] = await Promise.all([runtime.describe(), readers.gpus()]);
+  const storage = await readers.storage(engine.dataRoot);
   return {
     cpu_count: engine.cpuCount,
     cpu_model: (cpus()[0]?.model ?? 'unknown').slice(0, 256),
@@ -28,8 +31,13 @@ export async function readInventory(
   };
 }
 
+export interface StorageReading {
+  totalBytes: number;
+  freeBytes: number;
+}
+
 /** Of the filesystem that holds the engine's data; of the root one where that cannot be seen. */
-async function readStorage(folder: string | null): Promise<{ totalBytes: number; freeBytes: number }> {
+export async function readStorage(folder: string | null): Promise<StorageReading> {
   const { blocks, bavail, bsize } = await statfs(folder ?? '/').catch(() => statfs('/'));
   return { totalBytes: blocks * bsize, freeBytes: bavail * bsize };
 }

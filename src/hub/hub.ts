@@ -12,6 +12,7 @@ import { listNodeRuns, listReleasedRuns, type NodeRun } from '../db/job-runs.ts'
 import { connectNode, listSilentNodes, renewLeases, reviveNodes, updateInventory } from '../db/nodes.ts';
 import { defaultLogCap } from '../db/run-logs.ts';
 import type { Vault } from '../db/vault.ts';
+import { every, type Timers } from '../domain/timers.ts';
 import {
   type AgentMessage,
   agentConnectPath,
@@ -25,7 +26,7 @@ import {
 import { orderOf, toDesiredRun } from './desired.ts';
 import { createLogSink } from './log-sink.ts';
 import { createReportSink } from './reports.ts';
-import { type AgentIdentity, AgentSession } from './session.ts';
+import { type AgentIdentity, AgentSession, type AgentSocket, type CorkedStream } from './session.ts';
 
 export interface HubOptions {
   database: Database;
@@ -37,6 +38,7 @@ export interface HubOptions {
   authenticate: (request: IncomingMessage) => Promise<AgentIdentity>;
   /** Monotonic milliseconds. */
   monotonicNow: () => number;
+  timers: Timers;
   heartbeatMs?: number;
   leaseMs?: number;
 }
@@ -58,13 +60,13 @@ export class Hub {
   readonly #dirty = new Set<string>();
   readonly #reports: ReturnType<typeof createReportSink>;
   readonly #logs: ReturnType<typeof createLogSink>;
-  readonly #timers: NodeJS.Timeout[] = [];
-  readonly #unsubscribe: () => void;
+  /** What ends with the hub. */
+  readonly #endings: (() => void)[];
   #pushing: Promise<void> | undefined;
 
   constructor(options: HubOptions) {
     this.#options = options;
-    const { database, hints, log, monotonicNow } = options;
+    const { database, hints, log, monotonicNow, timers } = options;
     const onError = (error: unknown) =>
       log.error({ err: error }, 'The hub could not write what agents sent.');
     this.#reports = createReportSink({
@@ -79,13 +81,16 @@ export class Hub {
         ),
     });
     this.#logs = createLogSink({ database, hints, onError, cap: defaultLogCap });
-    this.#unsubscribe = hints.subscribe((hint) => {
+    const unsubscribe = hints.subscribe((hint) => {
       if (hint.kind === 'node') this.#markDirty(hint.nodeId);
       if (hint.kind === 'key') this.#expel(hint.publicKey);
       if (hint.kind === 'dial') this.#dial(hint);
     });
-    this.#timers.push(setInterval(() => void this.#flushLeases(), leaseFlushMs));
-    this.#timers.push(setInterval(() => this.#resync(), resyncMs));
+    this.#endings = [
+      unsubscribe,
+      every(timers, leaseFlushMs, () => void this.#flushLeases()),
+      every(timers, resyncMs, () => this.#resync()),
+    ];
   }
 
   /** Takes WebSocket upgrades on the agents' path of this server; `others` are asked first, and answer what they take. */
@@ -108,8 +113,7 @@ export class Hub {
 
   /** Lets go of all agents; they dial another replica or wait for us. Runs are not touched. */
   async close(): Promise<void> {
-    for (const timer of this.#timers) clearInterval(timer);
-    this.#unsubscribe();
+    for (const end of this.#endings) end();
     for (const session of this.#sessions.values()) session.close('server stops');
     await Promise.all([this.#reports.drain(), this.#logs.drain(), this.#pushing]);
     for (const client of this.#sockets.clients) client.terminate();
@@ -127,23 +131,22 @@ export class Hub {
     }
     try {
       const identity = await this.#options.authenticate(request);
-      this.#sockets.handleUpgrade(request, socket, head, (client) => {
-        new AgentSession(client, socket, {
-          identity,
-          events: {
-            message: (session, message) => this.#receive(session, message),
-            closed: (session) => this.#forget(session),
-            malformed: (session, text) =>
-              this.#options.log.warn(
-                { node_uuid: session.identity.nodeId, text },
-                'Malformed agent message.',
-              ),
-          },
-        });
-      });
+      this.#sockets.handleUpgrade(request, socket, head, (client) => this.accept(client, socket, identity));
     } catch (error) {
       refuseUpgrade(socket, refusalOf(error));
     }
+  }
+
+  /** Takes a connection whose dialler has proved who it is. */
+  accept(socket: AgentSocket, stream: CorkedStream, identity: AgentIdentity): void {
+    const { log, timers } = this.#options;
+    const events = {
+      message: (session: AgentSession, message: AgentMessage) => this.#receive(session, message),
+      closed: (session: AgentSession) => this.#forget(session),
+      malformed: (session: AgentSession, text: string) =>
+        log.warn({ node_uuid: session.identity.nodeId, text }, 'Malformed agent message.'),
+    };
+    new AgentSession(socket, stream, { identity, events, timers });
   }
 
   #receive(session: AgentSession, message: AgentMessage): void {
@@ -244,8 +247,8 @@ export class Hub {
     );
   }
 
-  #dial({ nodeId, url, ticket }: Hint & { kind: 'dial' }): void {
-    this.#sessions.get(nodeId)?.send({ type: 'dial', url, ticket });
+  #dial({ nodeId, url, ticket, count }: Hint & { kind: 'dial' }): void {
+    this.#sessions.get(nodeId)?.send({ type: 'dial', url, ticket, count });
   }
 
   /** Containers the agent found without an order: of runs that have ended they are killed, of unknown ones kept. */

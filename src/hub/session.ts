@@ -1,7 +1,7 @@
 // One agent's control connection: messages in, checked; messages out; and what was last asked of it.
-import type { Duplex } from 'node:stream';
+import type { EventEmitter } from 'node:events';
 import { Compile } from 'typebox/compile';
-import type { WebSocket } from 'ws';
+import { every, type Timers } from '../domain/timers.ts';
 import { AgentMessage, type NodePort, type ServerMessage } from '../protocol/agent-messages.ts';
 
 /** Who dialled, as its signature proved. */
@@ -9,6 +9,23 @@ export interface AgentIdentity {
   nodeId: string;
   accountId: string;
   publicKey: string;
+}
+
+/** What a session needs of the WebSocket; its events are message, pong, error and close. */
+export interface AgentSocket extends EventEmitter {
+  readonly readyState: number;
+  readonly OPEN: number;
+  readonly bufferedAmount: number;
+  send(text: string): void;
+  ping(): void;
+  close(code: number, reason: string): void;
+  terminate(): void;
+}
+
+/** The connection under the WebSocket, whose writes can be gathered. */
+export interface CorkedStream {
+  cork(): void;
+  uncork(): void;
 }
 
 const messageCheck = Compile(AgentMessage);
@@ -35,21 +52,20 @@ export class AgentSession {
   isReady = false;
   /** Settles when the inventory it sent last is stored; null when that is so. */
   inventoryWritten: Promise<void> | null = null;
-  readonly #socket: WebSocket;
-  /** The connection under the WebSocket. */
-  readonly #stream: Duplex;
+  readonly #socket: AgentSocket;
+  readonly #stream: CorkedStream;
   readonly #events: SessionEvents;
-  readonly #pinger: NodeJS.Timeout;
+  readonly #stopPings: () => void;
   #isAlive = true;
   #sentPorts: string | null = null;
   #isGathering = false;
 
   constructor(
-    socket: WebSocket,
-    stream: Duplex,
-    options: { identity: AgentIdentity; events: SessionEvents },
+    socket: AgentSocket,
+    stream: CorkedStream,
+    options: { identity: AgentIdentity; events: SessionEvents; timers: Timers },
   ) {
-    const { identity, events } = options;
+    const { identity, events, timers } = options;
     this.identity = identity;
     this.#socket = socket;
     this.#stream = stream;
@@ -61,7 +77,7 @@ export class AgentSession {
     // The close that follows says it all.
     socket.on('error', () => {});
     socket.on('close', () => this.#closed());
-    this.#pinger = setInterval(() => this.#ping(), pingMs);
+    this.#stopPings = every(timers, pingMs, () => this.#ping());
   }
 
   send(message: ServerMessage): void {
@@ -132,7 +148,7 @@ export class AgentSession {
   }
 
   #closed(): void {
-    clearInterval(this.#pinger);
+    this.#stopPings();
     this.#events.closed(this);
   }
 }

@@ -18,7 +18,6 @@ import { defaultRetention, enforceRetention } from '../db/retention.ts';
 import { Gateway } from '../gateway/gateway.ts';
 import { Hub } from '../hub/hub.ts';
 import type { AgentIdentity } from '../hub/session.ts';
-import { requestHeader, streamHeaders } from '../protocol/data-streams.ts';
 import { Scheduler } from '../scheduler/loop.ts';
 import { clientAddress } from './client-address.ts';
 import {
@@ -31,6 +30,7 @@ import {
 } from './gateway-settings.ts';
 import { newId, newToken } from './ids.ts';
 import type { Storage } from './storage.ts';
+import { systemTimers } from './system-timers.ts';
 
 export interface ControlPlaneOptions {
   storage: Storage;
@@ -69,6 +69,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const { database, vault, cluster } = storage;
   const replicaId = newId();
   const monotonicNow = () => performance.now();
+  const timers = systemTimers;
   const hints = createHints(database, {
     replicaId,
     onError: (error) => log.warn({ err: error }, 'A hint to the other replicas was lost.'),
@@ -82,6 +83,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     newId,
     newToken,
     monotonicNow,
+    timers,
     ...(options.lostAfterMs === undefined ? {} : { lostAfterMs: options.lostAfterMs }),
     ...(options.trustTenants === undefined ? {} : { trustTenants: options.trustTenants }),
   });
@@ -103,10 +105,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       hasTls: gatewayHasTls(settings, options),
     },
     streams: options.streams ?? {
-      open: ({ nodeId, runId: runUuid }, { kind, request }) => {
-        const header = { [requestHeader]: encodeURIComponent(JSON.stringify(request)) };
-        return gateway.openStream(nodeId, streamHeaders({ kind, runUuid, port: 0 }, header));
-      },
+      open: ({ nodeId, runId: runUuid }, { kind, request }) =>
+        gateway.openStream(nodeId, { kind, runUuid, port: 0, request }),
     },
     now: Date.now,
     maxLiveJobs: defaultMaxLiveJobs,
@@ -125,6 +125,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     cluster,
     log,
     monotonicNow,
+    timers,
     authenticate: (request) => authenticateAgent(request, { api, storage, trusted }),
   });
   const gateway: Gateway = new Gateway({

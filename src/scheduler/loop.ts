@@ -16,6 +16,7 @@ import type { Vault } from '../db/vault.ts';
 import { pendingReasons } from '../domain/pending-reason.ts';
 import { type Plan, plan } from '../domain/placement.ts';
 import { createWorkingSet, type WorkingSet } from '../domain/placement-working-set.ts';
+import { pause, type Timers } from '../domain/timers.ts';
 import { Feed } from './feed.ts';
 import { NodeLoss } from './node-loss.ts';
 import { Passes } from './passes.ts';
@@ -31,6 +32,7 @@ export interface SchedulerOptions {
   /** Random letters and digits: container access tokens. */
   newToken: (length: number) => string;
   monotonicNow: () => number;
+  timers: Timers;
   lostAfterMs?: number;
   trustTenants?: boolean;
 }
@@ -115,11 +117,11 @@ export class Scheduler {
         this.#options.log.warn({ err: error }, 'A scheduler pass failed; the next one begins afresh.');
         // What was written is uncertain: read everything again.
         this.#term = null;
-        await new Promise((resolve) => setTimeout(resolve, tickMs));
+        await pause(this.#options.timers, tickMs);
       }
       await this.#rest();
       const leftMs = startedAtMs + passGapMs - this.#options.monotonicNow();
-      if (leftMs > 0) await new Promise((resolve) => setTimeout(resolve, leftMs));
+      if (leftMs > 0) await pause(this.#options.timers, leftMs);
       this.#isWoken = false;
     }
   }
@@ -247,9 +249,9 @@ export class Scheduler {
   async #rest(): Promise<void> {
     if (!this.#isWoken && !this.#isStopped) {
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, tickMs);
+        const cancel = this.#options.timers.after(tickMs, resolve);
         this.#wake = () => {
-          clearTimeout(timer);
+          cancel();
           resolve();
         };
       });
