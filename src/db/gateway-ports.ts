@@ -24,31 +24,39 @@ export async function openPortRange(sql: Sql, range: PortRange): Promise<void> {
   );
 }
 
-/** Opens public ports for runs that just started, in the transaction that makes them RUNNING. */
-export async function openPorts(
-  sql: Sql,
-  runs: readonly { runId: string; ports: readonly number[] }[],
-): Promise<void> {
-  const withPorts = runs.filter((run) => run.ports.length > 0);
-  if (withPorts.length === 0) return;
-  await sql.query(
+export interface PortsWanted {
+  runId: string;
+  /** Of the container. */
+  ports: readonly number[];
+}
+
+/**
+ * Opens public ports for runs that start, in the transaction that makes them RUNNING and before it writes that, so that a
+ * run which ends in the same transaction gives them back. Answers the runs that the range had not enough ports for.
+ */
+export async function openPorts(sql: Sql, wanted: readonly PortsWanted[]): Promise<Set<string>> {
+  if (wanted.length === 0) return new Set();
+  const rows = await sql.query<{ id: string }>(
     {
       name: 'open_ports',
       text: `with opened as materialized (
-          select r.id, n.inventory -> 'ingress' -> 'public_host' as hostname, coalesce(flotilla_open_ports(r.id, r.account_id, r.node_id,
+          select r.id, n.inventory -> 'ingress' -> 'public_host' as hostname, flotilla_open_ports(r.id, r.account_id, r.node_id,
               array(select p::integer from jsonb_array_elements_text(i.ports) with ordinality as e(p, n) order by n),
-              array(select jsonb_array_elements_text(j.container -> 'allowed_ips')), $2), '[]') as ports
+              array(select jsonb_array_elements_text(j.container -> 'allowed_ips')), $2) as ports
           from jsonb_to_recordset($1::jsonb) as i(run_id uuid, ports jsonb)
             join job_runs r on r.id = i.run_id join jobs j on j.id = r.job_id
             join nodes n on n.id = r.node_id
+        ), named as (
+          update job_runs r set ports = case when o.hostname is null then o.ports else (
+              select jsonb_agg(p || jsonb_build_object('hostname', o.hostname) order by n)
+              from jsonb_array_elements(o.ports) with ordinality as e(p, n)) end
+          from opened o where r.id = o.id and o.ports is not null
         )
-        update job_runs r set ports = case when o.hostname is null then o.ports else coalesce((
-            select jsonb_agg(p || jsonb_build_object('hostname', o.hostname) order by n)
-            from jsonb_array_elements(o.ports) with ordinality as e(p, n)), '[]') end
-        from opened o where r.id = o.id`,
+        select id from opened where ports is null`,
     },
-    [JSON.stringify(withPorts.map(({ runId, ports }) => ({ run_id: runId, ports }))), restMs],
+    [JSON.stringify(wanted.map(({ runId, ports }) => ({ run_id: runId, ports }))), restMs],
   );
+  return new Set(rows.map(({ id }) => id));
 }
 
 /** A port that lets connections through. */

@@ -9,7 +9,7 @@ import {
   transition,
 } from '../domain/transition.ts';
 import type { Database, Sql } from './database.ts';
-import { openPorts } from './gateway-ports.ts';
+import { openPorts, type PortsWanted } from './gateway-ports.ts';
 import { type LockedRun, lockRuns, toJobState, toLockedRun } from './run-event-rows.ts';
 
 /** An event for one run. `from` fences: reports of another node or another attempt change nothing. */
@@ -54,9 +54,9 @@ export async function applyRunEvents(
       runs: new Map(rows.map((row) => [row.run_id, toLockedRun(row)])),
       jobs: new Map(rows.map((row) => [row.job_id, toJobState(row)])),
     };
-    const decided = decide(events, locked, rows[0]?.now ?? 0);
+    const withoutPort = await openPorts(sql, portsWanted(events, locked));
+    const decided = decide(events, { locked, withoutPort, nowMs: rows[0]?.now ?? 0 });
     if (decided.changedRuns.size > 0) await write(sql, decided, { locked, actor });
-    if (decided.started.length > 0) await openPorts(sql, decided.started);
     return decided.answers;
   });
 }
@@ -81,28 +81,44 @@ interface Decided {
   changedRuns: Set<string>;
   changedJobs: Set<string>;
   records: EventRecord[];
-  /** Runs that became RUNNING, with the container ports to publish. */
-  started: { runId: string; ports: readonly number[] }[];
   /** By job: the size of the image that it runs. */
   imageSizes: Map<string, number>;
 }
 
-function decide(events: readonly RunLifeEvent[], locked: Locked, nowMs: number): Decided {
+/** What the runs that may start with these events want of the gateway. */
+function portsWanted(events: readonly RunLifeEvent[], { runs }: Locked): PortsWanted[] {
+  const wanted = events.flatMap(({ runId, from, publish = [] }): PortsWanted[] => {
+    const run = runs.get(runId)?.run;
+    const mayStart = run?.status === 'ASSIGNED' || run?.status === 'PREPARING';
+    const isReporter = from === null || (from.nodeId === run?.nodeId && from.attempt === run.attempt);
+    return publish.length > 0 && mayStart && isReporter ? [{ runId, ports: publish }] : [];
+  });
+  // A report that came twice takes ports once.
+  return [...new Map(wanted.map((one) => [one.runId, one])).values()];
+}
+
+interface Decision {
+  locked: Locked;
+  /** Runs that the gateway has not enough public ports for. */
+  withoutPort: ReadonlySet<string>;
+  nowMs: number;
+}
+
+function decide(events: readonly RunLifeEvent[], decision: Decision): Decided {
   const decided: Decided = {
     answers: [],
     changedRuns: new Set(),
     changedJobs: new Set(),
     records: [],
-    started: [],
     imageSizes: new Map(),
   };
-  for (const item of events) decided.answers.push(decideOne(item, { locked, decided, nowMs }));
+  for (const item of events) decided.answers.push(decideOne(item, { ...decision, decided }));
   return decided;
 }
 
 function decideOne(
   item: RunLifeEvent,
-  { locked, decided, nowMs }: { locked: Locked; decided: Decided; nowMs: number },
+  { locked, withoutPort, nowMs, decided }: Decision & { decided: Decided },
 ): AppliedEvent {
   const held = locked.runs.get(item.runId);
   const job = held && locked.jobs.get(held.jobId);
@@ -110,7 +126,7 @@ function decideOne(
   if (item.from !== null && item.from.nodeId !== held.run.nodeId) return { kind: 'refused' };
   if (item.from !== null && item.from.attempt !== held.run.attempt)
     return { kind: 'ignored', why: 'another attempt' };
-  const event = item.event(nowMs);
+  const event = eventOf(item, withoutPort, nowMs);
   // Bytes that moved since the scheduler looked may have moved the deadline.
   const isEarly = held.waitsForPull && held.startDeadline.atMs > nowMs;
   if (event.kind === 'start_timeout' && isEarly) return { kind: 'ignored', why: 'not due' };
@@ -125,7 +141,6 @@ function decideOne(
   }
   if (isWorthRecording({ job, run: held.run }, outcome)) decided.records.push(recordOf(event, held, next));
   const hasStarted = held.run.status !== 'RUNNING' && outcome.run.status === 'RUNNING';
-  if (hasStarted) decided.started.push({ runId: item.runId, ports: item.publish ?? [] });
   if (hasStarted && item.imageSizeBytes) decided.imageSizes.set(held.jobId, item.imageSizeBytes);
   const isReleased = held.run.releasedAtMs === null && outcome.run.releasedAtMs !== null;
   const { jobId, runId } = held;
@@ -138,6 +153,12 @@ function decideOne(
     run: outcome.run,
     isReleased,
   };
+}
+
+function eventOf({ runId, event }: RunLifeEvent, withoutPort: ReadonlySet<string>, nowMs: number): LifeEvent {
+  const told = event(nowMs);
+  if (told.kind !== 'running' || !withoutPort.has(runId)) return told;
+  return { kind: 'no_public_port', startedAtMs: told.startedAtMs };
 }
 
 function startDeadlineAfter(held: LockedRun, next: RunState, nowMs: number): StartDeadline {

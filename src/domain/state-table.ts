@@ -53,6 +53,7 @@ export const reachableCells: readonly ReachableCell[] = [
       stop_requested: ['CANCELLED/CANCELLING'],
       preparing: ['ASSIGNED/PREPARING'],
       running: ['RUNNING/RUNNING'],
+      no_public_port: ['ASSIGNED/FAILING', 'FAILED/FAILING'],
       exited: ends,
       released: fails,
       start_timeout: ['ASSIGNED/FAILING', 'FAILED/FAILING'],
@@ -65,6 +66,7 @@ export const reachableCells: readonly ReachableCell[] = [
       stop_requested: ['CANCELLED/CANCELLING'],
       preparing: ['same'],
       running: ['RUNNING/RUNNING'],
+      no_public_port: ['ASSIGNED/FAILING', 'FAILED/FAILING'],
       exited: ends,
       released: fails,
       start_timeout: ['ASSIGNED/FAILING', 'FAILED/FAILING'],
@@ -75,7 +77,7 @@ export const reachableCells: readonly ReachableCell[] = [
     ...{
       job: 'ASSIGNED',
       run: 'FAILING',
-      meaning: 'did not start in time, is torn down and will be retried',
+      meaning: 'did not start in time or got no public port, is torn down and will be retried',
     },
     on: {
       stop_requested: ['CANCELLED/FAILING'],
@@ -115,7 +117,11 @@ export const reachableCells: readonly ReachableCell[] = [
     on: {},
   },
   {
-    ...{ job: 'FAILED', run: 'FAILING', meaning: 'ran out of time and of retries, is torn down' },
+    ...{
+      job: 'FAILED',
+      run: 'FAILING',
+      meaning: 'out of time or without a public port, and out of retries; is torn down',
+    },
     on: {
       running: once,
       exited: once,

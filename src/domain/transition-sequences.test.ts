@@ -61,6 +61,13 @@ const anyEvent: fc.Arbitrary<EventMaker> = fc.oneof(
   { weight: 3, arbitrary: fc.constant<EventMaker>(() => ({ kind: 'released', steps: [] })) },
   { weight: 1, arbitrary: fc.constant<EventMaker>(() => ({ kind: 'start_timeout' })) },
   { weight: 1, arbitrary: fc.constant<EventMaker>(() => ({ kind: 'run_timeout' })) },
+  {
+    weight: 1,
+    arbitrary: anyAge.map(
+      (age): EventMaker =>
+        (nowMs) => ({ kind: 'no_public_port', startedAtMs: nowMs - age }),
+    ),
+  },
   { weight: 2, arbitrary: fc.constant<EventMaker>(() => ({ kind: 'node_lost', reason: 'silent' })) },
 );
 const placed = (node: number, attempt: number): LifeEvent => ({

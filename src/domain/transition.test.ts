@@ -32,6 +32,7 @@ const samples: { [K in LifeEvent['kind']]: readonly (LifeEvent & { kind: K })[] 
   stop_requested: [stop],
   preparing: [{ kind: 'preparing', progress: 'half' }],
   running: [{ kind: 'running', startedAtMs: now, imageDigest: null }],
+  no_public_port: [{ kind: 'no_public_port', startedAtMs: now }],
   exited: [0, 1].map((exitCode) => ({ kind: 'exited', end: anEnd({ exitCode, endedAtMs: now }) })),
   teardown_step: [
     { kind: 'teardown_step', step: 'signalled' },

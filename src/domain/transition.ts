@@ -63,6 +63,8 @@ export type LifeEvent =
   | { kind: 'stop_requested'; reason: StopReason }
   | { kind: 'preparing'; progress: unknown }
   | { kind: 'running'; startedAtMs: number; imageDigest: string | null }
+  /** Its container runs, and the gateway had no public port left for it. */
+  | { kind: 'no_public_port'; startedAtMs: number }
   | { kind: 'exited'; end: RunEnd }
   | { kind: 'teardown_step'; step: 'signalled' | 'killed' }
   | { kind: 'released'; steps: readonly unknown[] }
@@ -111,6 +113,8 @@ function runEvent(state: WithRun, event: RunLifeEvent, nowMs: number): Outcome {
       return prepare(state, event.progress);
     case 'running':
       return start(state, event);
+    case 'no_public_port':
+      return failWithoutPort(state, event.startedAtMs, nowMs);
     case 'exited':
       return exit(state, event.end, nowMs);
     case 'teardown_step':
@@ -129,6 +133,10 @@ function runEvent(state: WithRun, event: RunLifeEvent, nowMs: number): Outcome {
 const startTimeoutReason = {
   code: 'start_timeout',
   text: 'The container did not start within max_timeout_start_ms.',
+};
+const noPublicPortReason = {
+  code: 'no_public_port',
+  text: 'No public port was free for the job: all of the gateway are in use or rest after use. Try again later, stop jobs that publish ports, or widen --gateway-ports.',
 };
 const runTimeoutReason = {
   code: 'run_timeout',
@@ -216,22 +224,36 @@ function release(state: WithRun, steps: readonly unknown[], nowMs: number): Outc
   return changed(failOrRetry(job, { nodeId: run.nodeId, text, detail, nowMs }), failed);
 }
 
+/** Never RUNNING: whoever waits for that expects a way in. The node is not to blame, so it is not avoided. */
+function failWithoutPort({ job, run }: WithRun, startedAtMs: number, nowMs: number): Outcome {
+  if (run.status !== 'ASSIGNED' && run.status !== 'PREPARING') return ignored(`the run is ${run.status}`);
+  return giveUp({ job, run: { ...run, startedAtMs } }, { reason: noPublicPortReason, nowMs });
+}
+
 function timeout(
   { job, run }: WithRun,
   due: { reason: { code: string; text: string }; statuses: readonly JobRunStatus[]; nowMs: number },
 ): Outcome {
   if (!due.statuses.includes(run.status)) return ignored(`the run is ${run.status}`);
-  const { text, code } = due.reason;
+  return giveUp({ job: { ...job, avoidNodeIds: avoid(job, run.nodeId) }, run }, due);
+}
+
+/** The run is torn down; the job ends at once where no retry is left, else it waits for the run's end. */
+function giveUp(
+  { job, run }: WithRun,
+  { reason, nowMs }: { reason: { code: string; text: string }; nowMs: number },
+): Outcome {
+  const { text, code } = reason;
   const failing = tearDown(run, {
     status: 'FAILING',
     text,
     detail: { code },
     graceMs: run.stopGraceMs ?? defaultStopGraceMs,
-    nowMs: due.nowMs,
+    nowMs,
   });
-  const counted = { ...job, failedRunCount: job.failedRunCount + 1, avoidNodeIds: avoid(job, run.nodeId) };
+  const counted = { ...job, failedRunCount: job.failedRunCount + 1 };
   if (counted.failedRunCount <= job.maxRetryCount) return changed(counted, failing);
-  return changed(endJob(counted, 'FAILED', { text, detail: { code }, nowMs: due.nowMs }), failing);
+  return changed(endJob(counted, 'FAILED', { text, detail: { code }, nowMs }), failing);
 }
 
 function loseNode({ job, run }: WithRun, reason: string, nowMs: number): Outcome {

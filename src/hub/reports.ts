@@ -75,6 +75,9 @@ function settle(report: NodeReport, applied: AppliedEvent | undefined, deps: Rep
   if (applied?.kind !== 'applied') return;
   deps.hints.publish({ kind: 'job', jobId: applied.jobId });
   if (movesPorts(report.event)) deps.hints.publish({ kind: 'ports' });
+  // It started without a public port, and is to stop.
+  if (report.event.kind === 'running' && applied.run.desired === 'stop')
+    deps.hints.publish({ kind: 'node', nodeId: applied.nodeId });
   if (applied.isReleased || applied.job.status === 'PENDING') deps.hints.publish({ kind: 'schedule' });
 }
 

@@ -1,0 +1,140 @@
+// A range of two public ports: who comes too late is told so, never runs unreachable, and is served once ports are free.
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { listOpenPorts } from '../../src/db/gateway-ports.ts';
+import { applyRunEvents } from '../../src/db/run-events.ts';
+import { defaultGatewaySettings } from '../../src/main/gateway-settings.ts';
+import type { DesiredRun, RunEvent } from '../../src/protocol/agent-messages.ts';
+import type { JobRun } from '../../src/protocol/job-run.ts';
+import type { Node } from '../../src/protocol/node.ts';
+import { HandAgent } from '../support/agent.ts';
+import { aJob, anInventory } from '../support/builders.ts';
+import {
+  exited as exitedEvent,
+  released as releasedEvent,
+  running as runningEvent,
+} from '../support/runs.ts';
+import { eventually, startTestServer } from '../support/server.ts';
+
+const range = { from: 21_010, to: 21_011 };
+const server = await startTestServer({
+  gateway: { ...defaultGatewaySettings, ports: range, listenHost: '127.0.0.5' },
+});
+const { admin, database } = server;
+const agent = await aHandAgent();
+after(() => agent.close());
+
+async function aHandAgent(): Promise<HandAgent> {
+  const node = await admin.ask<Node & { key: { public_key: string; secret_key: string } }>(
+    'POST',
+    '/v1/nodes',
+    { body: { name: 'node-1' } },
+  );
+  const { public_key: publicKey, secret_key: secretKey } = node.key;
+  const dialled = await HandAgent.dial(server.client({ publicKey, secretKey }));
+  await dialled.greet({ inventory: anInventory({ cpus: 8 }) });
+  return dialled;
+}
+
+const running = (ports: number[]): RunEvent => ({
+  ...{ kind: 'running', started_ms_ago: 0, image_digest: null, image_size_bytes: null, ports },
+});
+const exited: RunEvent = {
+  ...{ kind: 'exited', exit_code: 143, exit_signal: null, is_oom_killed: false, ended_ms_ago: 0, ran_ms: 5 },
+  ...{ error: null, last_log_lines: '' },
+};
+const released: RunEvent = { kind: 'released', is_log_complete: true, steps: [] };
+
+/** Submits a job and gives the order that the agent gets for it. */
+async function ordered(fields: Record<string, unknown> = {}): Promise<DesiredRun> {
+  await admin.createJob(aJob(fields));
+  return nextOrder();
+}
+
+async function nextOrder(): Promise<DesiredRun> {
+  const [run] = (await agent.next('desired')).runs;
+  return run ?? assert.fail('an order names a run');
+}
+
+async function end(run: DesiredRun): Promise<void> {
+  await agent.report(run, exited);
+  await agent.report(run, released);
+}
+
+const runOf = ({ run_uuid }: DesiredRun) => admin.ask<JobRun>('GET', `/v1/job-runs/${run_uuid}`);
+
+test('a job without retries fails in a sentence, was never RUNNING, and its container is told to stop', async () => {
+  const first = await ordered();
+  await agent.report(first, running([80, 443]));
+  assert.equal((await runOf(first)).node_urls.length, 2);
+  const late = await ordered();
+  await agent.report(late, running([80]));
+  const { desired } = await nextOrder();
+  assert.equal(desired, 'stop');
+  const job = await admin.getJob(late.job_uuid);
+  assert.equal(job.status, 'FAILED');
+  assert.match(job.status_reason ?? '', /^No public port was free for the job:.*--gateway-ports\.$/);
+  assert.deepEqual(job.status_detail, { code: 'no_public_port' });
+  const statuses = await database.query<{ to_status: string }>(
+    'select to_status from job_events where run_id = $1 order by id',
+    [late.run_uuid],
+  );
+  assert.deepEqual(
+    statuses.map((event) => event.to_status),
+    ['ASSIGNED', 'FAILING'],
+  );
+  await end(late);
+  assert.equal((await runOf(late)).status, 'FAILED');
+  await end(first);
+});
+
+test('one that wants more ports than there are gets none of them', async () => {
+  const greedy = await ordered();
+  await agent.report(greedy, running([1, 2, 3]));
+  assert.equal((await runOf(greedy)).status, 'FAILING');
+  assert.deepEqual(await listOpenPorts(database), []);
+  await nextOrder();
+  await end(greedy);
+});
+
+test('a retry on the same node gets the ports that became free meanwhile', async () => {
+  const first = await ordered();
+  await agent.report(first, running([80, 443]));
+  const late = await ordered({ max_retry_count: 1 });
+  await agent.report(late, running([80]));
+  assert.equal((await admin.getJob(late.job_uuid)).status, 'ASSIGNED');
+  await nextOrder();
+  await end(first);
+  await end(late);
+  const again = await nextOrder();
+  assert.deepEqual([again.job_uuid, again.attempt], [late.job_uuid, 2]);
+  await agent.report(again, running([80]));
+  const run = await runOf(again);
+  assert.equal(run.status, 'RUNNING');
+  assert.deepEqual(
+    run.node_urls.map(({ description }) => description),
+    ['80'],
+  );
+  await end(again);
+});
+
+test('a run whose whole life is told at once leaves no port behind', async () => {
+  const run = await ordered();
+  const from = { nodeId: (await runOf(run)).node_uuid, attempt: run.attempt };
+  const told = (event: typeof runningEvent) => ({ runId: run.run_uuid, from, event });
+  await applyRunEvents(
+    database,
+    [
+      { ...told(runningEvent), publish: [80, 443] },
+      { ...told(runningEvent), publish: [80, 443] },
+      told(exitedEvent(0)),
+      told(() => releasedEvent),
+    ],
+    { kind: 'node' },
+  );
+  assert.deepEqual((await runOf(run)).node_urls, []);
+  const held = await database.query('select port from gateway_ports where run_id is not null');
+  assert.deepEqual(held, []);
+  assert.equal((await runOf(run)).status, 'COMPLETED');
+  await eventually('no port to be listened on', async () => (await listOpenPorts(database)).length === 0);
+});
