@@ -1,5 +1,4 @@
-// Jobs: get, list, stop, and what an idempotency key made.
-import { defaultStopGraceMs, teardownMarginMs } from '../domain/transition.ts';
+// Jobs: get, list, and what an idempotency key made.
 import type { Sql } from './database.ts';
 import { groupReads } from './grouped-reads.ts';
 import { type JobRecord, type JobRow, jobColumns, jobTables, toJobRecord } from './job-rows.ts';
@@ -46,46 +45,6 @@ export async function listJobs(
   );
   const count = await countRows(sql, { tables: jobTables, where, query, found: rows.length });
   return { items: rows.map((row) => toJobRecord(row, vault)), ...count };
-}
-
-export interface JobStop {
-  jobId: string;
-  accountId: string;
-  nonce: { keyId: string; value: string } | null;
-  reason: string;
-  detail: Record<string, unknown>;
-  /** Milliseconds; null: the job's own grace, else the default. */
-  graceMs: number | null;
-  actor: Record<string, unknown>;
-}
-
-export type StopOutcome =
-  | { kind: 'nonce_reused' | 'not_found' | 'unchanged' }
-  /** `run` is the one whose container must go; null when none was live. */
-  | { kind: 'stopped'; run: { id: string; nodeId: string } | null };
-
-/** Stop Job in one statement: status, reason, event and desired state, or none of them. */
-export async function stopJob(sql: Sql, stop: JobStop): Promise<StopOutcome> {
-  const [row] = await sql.query<{
-    outcome: 'nonce_reused' | 'not_found' | 'unchanged' | 'stopped';
-    run_id: string | null;
-    node_id: string | null;
-  }>({ name: 'stop_job', text: 'select * from flotilla_stop_job($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)' }, [
-    stop.jobId,
-    stop.accountId,
-    stop.nonce?.keyId ?? null,
-    stop.nonce?.value ?? null,
-    stop.reason,
-    JSON.stringify(stop.detail),
-    stop.graceMs,
-    defaultStopGraceMs,
-    teardownMarginMs,
-    JSON.stringify(stop.actor),
-  ]);
-  if (row === undefined) throw new Error('Stop answered no row.');
-  if (row.outcome !== 'stopped') return { kind: row.outcome };
-  const run = row.run_id !== null && row.node_id !== null ? { id: row.run_id, nodeId: row.node_id } : null;
-  return { kind: 'stopped', run };
 }
 
 /** The job an idempotency key made in the last 24 hours; an older key is freed and null comes back. */

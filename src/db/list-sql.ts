@@ -8,7 +8,10 @@ export type Filter =
   | { kind: 'numbers'; column: string; numbers: readonly number[] }
   /** Inclusive at both ends; null is open. Times in epoch milliseconds. */
   | { kind: 'number_range' | 'time_range'; column: string; from: number | null; to: number | null }
-  | { kind: 'labels'; column: string; labels: Readonly<Record<string, string>> };
+  | { kind: 'labels'; column: string; labels: Readonly<Record<string, string>> }
+  | { kind: 'prefix'; column: string; prefix: string }
+  /** By the database's clock. */
+  | { kind: 'age'; column: string; atLeastMs: number };
 
 export interface ListQuery {
   page: number;
@@ -30,7 +33,7 @@ export interface Where {
 
 const exactTotal = 10_000;
 
-export function whereOf(query: ListQuery, owner: { column: string; value: string }): Where {
+export function whereOf(query: Pick<ListQuery, 'filters'>, owner: { column: string; value: string }): Where {
   const values: unknown[] = [owner.value];
   const bind = (value: unknown) => `$${values.push(value)}`;
   const conditions = query.filters.map((filter) => conditionOf(filter, bind));
@@ -53,6 +56,10 @@ function conditionOf(filter: Filter, bind: (value: unknown) => string): string {
       return timeRangeOf(column, filter, (value) => `to_timestamp(${bind(value)}::double precision / 1000)`);
     case 'labels':
       return `${column} <> '{}' and ${column} @> ${bind(JSON.stringify(filter.labels))}::jsonb`;
+    case 'prefix':
+      return `starts_with(${column}, ${bind(filter.prefix)})`;
+    case 'age':
+      return `${column} <= flotilla_now() - ${bind(filter.atLeastMs)}::bigint * interval '1 millisecond'`;
   }
 }
 

@@ -1,7 +1,7 @@
 // Stop Job in every state, races both ways, and the SQL that decides it against the domain's own step.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
-import { stopJob } from '../../src/db/jobs.ts';
+import { stopJob } from '../../src/db/job-stops.ts';
 import { lockRuns, toJobState, toLockedRun } from '../../src/db/run-event-rows.ts';
 import { applyRunEvents } from '../../src/db/run-events.ts';
 import {

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import type { JobRecord } from '../../db/job-rows.ts';
+import { stopJob } from '../../db/job-stops.ts';
 import type { SubmitOutcome } from '../../db/job-submit.ts';
 import {
   countLiveJobs,
@@ -10,7 +11,6 @@ import {
   findJobByIdempotencyKey,
   type JobReader,
   listJobs,
-  stopJob,
 } from '../../db/jobs.ts';
 import { createReasonReader } from '../../db/placement.ts';
 import { jobRunStatuses, jobStatuses, jobTasks, teardownStates } from '../../domain/job.ts';
