@@ -2,14 +2,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Compile } from 'typebox/compile';
-import { CreateJobBody } from '../protocol/job.ts';
+import { ContainerParameters, CreateJobBody } from '../protocol/job.ts';
 import {
   bodyFromImage,
   checkPublicKey,
   defaultRunTimeoutMs,
+  jsonOnlyFields,
   parseEnv,
   parseEnvFile,
   parseLabel,
+  parseVolume,
   withOptions,
 } from './job-body.ts';
 
@@ -40,7 +42,9 @@ test('the title is made of the image name and the command, cut by characters', (
   assert.equal(bodyFromImage(image, ['x'], { title: 'mine' }).title, 'mine');
 });
 
-test('every option lands in its field and the body satisfies the schema', () => {
+const gpuRegistryUuid = '019582a6-27fc-731d-8000-000000000001';
+
+test('every option lands in its field, the body satisfies the schema, and no field is forgotten', () => {
   const body = bodyFromImage(busybox, ['echo', 'hi'], {
     title: 't',
     description: 'd',
@@ -49,14 +53,17 @@ test('every option lands in its field and the body satisfies the schema', () => 
     storageGb: 3,
     gpus: 1,
     gpuName: 'RTX 4090',
+    gpuRegistryUuid,
     vramGb: 24,
     env: { A: '1' },
     ports: [8080],
     labels: { team: 'x' },
     sshKey: 'ssh-ed25519 AAAA',
     allowedIps: ['10.0.0.0/8'],
+    volumes: [{ image: 'team/model', tag: '2', mount: '/model' }],
     timeoutMs: 900_000,
     startTimeoutMs: 120_000,
+    startTimeoutWaitsForPull: true,
     assignTimeoutMs: 300_000,
     retries: 2,
     priority: -1,
@@ -77,9 +84,11 @@ test('every option lands in its field and the body satisfies the schema', () => 
     min_storage_gb: 3,
     gpu_count: 1,
     gpu_name: 'RTX 4090',
+    gpu_registry_uuid: gpuRegistryUuid,
     min_vram_gb: 24,
     max_timeout_run_ms: 900_000,
     max_timeout_start_ms: 120_000,
+    start_timeout_waits_for_pull: true,
     max_timeout_assign_ms: 300_000,
     max_retry_count: 2,
     priority: -1,
@@ -96,6 +105,7 @@ test('every option lands in its field and the body satisfies the schema', () => 
         ports: [8080],
         sshkey: 'ssh-ed25519 AAAA',
         allowed_ips: ['10.0.0.0/8'],
+        volumes: [{ image: 'team/model', tag: '2', mount: '/model' }],
         entrypoint: ['/bin/sh'],
         stop_signal: 'SIGINT',
         stop_grace_ms: 5_000,
@@ -105,6 +115,13 @@ test('every option lands in its field and the body satisfies the schema', () => 
     },
   });
   assert.deepEqual([...schema.Errors(body)], []);
+  const set = [...Object.keys(body), ...Object.keys(body.parameters.parameters)];
+  const known = [...Object.keys(CreateJobBody.properties), ...Object.keys(ContainerParameters.properties)];
+  assert.deepEqual(
+    known.filter((field) => !set.includes(field)).toSorted(),
+    jsonOnlyFields.toSorted(),
+    'a field is set by an option, or named in the help as one for a JSON body',
+  );
 });
 
 test('options are laid over a JSON body; env and labels are merged', () => {
@@ -134,6 +151,16 @@ test('env takes values as they stand, or from the environment', () => {
   assert.throws(() => parseEnv('HOME', {}), /HOME is not set here: write HOME=VALUE/);
   assert.throws(() => parseEnv('=x', {}), /is not KEY=VALUE/);
   assert.deepEqual(parseEnvFile('# note\nA=1\r\n\n  # more\nB="2"\nA=3\n', {}), { A: '3', B: '"2"' });
+});
+
+test('a volume is an image and an absolute path', () => {
+  assert.deepEqual(parseVolume('host:5000/team/model:2=/srv/a=b'), {
+    image: 'host:5000/team/model',
+    tag: '2',
+    mount: '/srv/a=b',
+  });
+  assert.equal(parseVolume('model=/m').tag, 'latest');
+  for (const text of ['model', 'model=m', '=/m', 'Model:1=/m']) assert.throws(() => parseVolume(text));
 });
 
 test('labels and SSH keys are checked', () => {

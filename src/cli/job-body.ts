@@ -1,7 +1,7 @@
 // Makes the body of "create a job" from what the command line says, over a JSON body where one is given.
 import type { CreateJobBody } from '../protocol/job.ts';
 import { UsageError } from './errors.ts';
-import type { ImageReference } from './image-reference.ts';
+import { type ImageReference, parseImageReference } from './image-reference.ts';
 import type { Io } from './io.ts';
 
 /** Options of `job submit`, already read: numbers, milliseconds, contents of files. */
@@ -14,14 +14,17 @@ export interface SubmitOptions {
   storageGb?: number | undefined;
   gpus?: number | undefined;
   gpuName?: string | undefined;
+  gpuRegistryUuid?: string | undefined;
   vramGb?: number | undefined;
   env?: Record<string, string> | undefined;
   ports?: number[] | undefined;
   labels?: Record<string, string> | undefined;
   sshKey?: string | undefined;
   allowedIps?: string[] | undefined;
+  volumes?: VolumeOption[] | undefined;
   timeoutMs?: number | undefined;
   startTimeoutMs?: number | undefined;
+  startTimeoutWaitsForPull?: boolean | undefined;
   assignTimeoutMs?: number | undefined;
   retries?: number | undefined;
   priority?: number | undefined;
@@ -33,6 +36,15 @@ export interface SubmitOptions {
   stopSignal?: string | undefined;
   stopGraceMs?: number | undefined;
 }
+
+export interface VolumeOption {
+  image: string;
+  tag: string;
+  mount: string;
+}
+
+/** Fields of the create body that no option sets: they are rare, and have a place in a JSON body. */
+export const jsonOnlyFields = ['max_node_count', 'image_size_bytes', 'imagesrc'] as const;
 
 /** A BATCH job must say how long it may run; without --timeout it may take this long. */
 export const defaultRunTimeoutMs = 3_600_000;
@@ -70,9 +82,11 @@ export function withOptions(body: CreateJobBody, command: string[], options: Sub
       min_storage_gb: options.storageGb,
       gpu_count: options.gpus,
       gpu_name: options.gpuName,
+      gpu_registry_uuid: options.gpuRegistryUuid,
       min_vram_gb: options.vramGb,
       max_timeout_run_ms: options.timeoutMs,
       max_timeout_start_ms: options.startTimeoutMs,
+      start_timeout_waits_for_pull: options.startTimeoutWaitsForPull,
       max_timeout_assign_ms: options.assignTimeoutMs,
       max_retry_count: options.retries,
       priority: options.priority,
@@ -97,6 +111,7 @@ function containerFields(options: SubmitOptions) {
     ports: options.ports,
     sshkey: options.sshKey,
     allowed_ips: options.allowedIps,
+    volumes: options.volumes,
     entrypoint: options.entrypoint,
     stop_signal: options.stopSignal,
     stop_grace_ms: options.stopGraceMs,
@@ -118,6 +133,15 @@ export function parseEnv(text: string, environment: Io['env']): Record<string, s
   if (value === undefined)
     throw new UsageError(`Environment variable ${key} is not set here: write ${key}=VALUE.`);
   return { [key]: value };
+}
+
+/** `IMAGE[:TAG]=MOUNT`: the image whose files are copied, and the path they get. */
+export function parseVolume(text: string): VolumeOption {
+  const split = text.indexOf('=');
+  const mount = text.slice(split + 1);
+  if (split === -1 || !mount.startsWith('/'))
+    throw new UsageError(`"${text}" is not a volume: write IMAGE:TAG=/path, the path absolute.`);
+  return { ...parseImageReference(text.slice(0, split)), mount };
 }
 
 /** `KEY=VALUE` of a label; a key alone has an empty value. */

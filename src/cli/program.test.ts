@@ -1,10 +1,15 @@
 // The command line without a server: how options and environment reach the roles, and what wrong usage says.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import type { CreateJobBody } from '../protocol/job.ts';
 import type { Io } from './io.ts';
+import { jsonOnlyFields } from './job-body.ts';
 import { runProgram } from './program.ts';
 import type { Roles } from './roles.ts';
 
@@ -48,6 +53,7 @@ const plainServer = {
   host: '127.0.0.1',
   dataDirectory: folder,
   databaseUrl: null,
+  databaseDirectUrl: null,
   tls: null,
   isInsecureHttpAllowed: false,
   trustedProxies: [],
@@ -86,10 +92,12 @@ test('up and server take options, then environment, then defaults, and end with 
     FLOTILLA_PORT: '8000',
     FLOTILLA_HOST: '::1',
     DATABASE_URL: 'postgres://x',
+    DATABASE_DIRECT_URL: 'postgres://y',
     FLOTILLA_DATA_DIR: '/e',
   };
+  const urls = { databaseUrl: 'postgres://x', databaseDirectUrl: 'postgres://y' };
   assert.deepEqual((await flotilla(['server'], env)).asked, [
-    { ...plainServer, port: 8000, host: '::1', dataDirectory: '/e', databaseUrl: 'postgres://x' },
+    { ...plainServer, port: 8000, host: '::1', dataDirectory: '/e', ...urls },
   ]);
   const flags =
     '--port 0 --host 10.0.0.1 --data-dir /d --tls-cert c --tls-key k --insecure-http --trusted-proxy a --trusted-proxy b';
@@ -100,7 +108,7 @@ test('up and server take options, then environment, then defaults, and end with 
         port: 0,
         host: '10.0.0.1',
         dataDirectory: '/d',
-        databaseUrl: 'postgres://x',
+        ...urls,
         tls: { certFile: 'c', keyFile: 'k' },
         isInsecureHttpAllowed: true,
         trustedProxies: ['a', 'b'],
@@ -195,6 +203,7 @@ test('wrong usage is exit code 1 and says what was meant', async () => {
     [['up', '--tls-cert', 'x'], /Give both --tls-cert and --tls-key/],
     [['job', 'submit', 'x', '--timeout', '90'], /"90" is not a duration/],
     [['job', 'submit', 'x', '--task', 'ONCE'], /Allowed choices are BATCH, PERSISTENT/],
+    [['job', 'submit', 'x', '--volume', 'model'], /"model" is not a volume: write IMAGE:TAG=/],
     [['job', 'submit'], /Say what to run/],
     [['job', 'submit', 'a@sha256:00'], /names a digest/],
     [['job', 'submit', join(folder, 'absent.json')], /Cannot read .*absent\.json: there is no such file/],
@@ -211,6 +220,36 @@ test('wrong usage is exit code 1 and says what was meant', async () => {
 test('what is not a job on stdin is refused before anything is sent', async () => {
   assert.match((await flotilla(['job', 'submit', '-'], {}, '{"a":')).stderr, /stdin is not JSON: /);
   assert.match((await flotilla(['job', 'submit', '-'], {}, '[]')).stderr, /stdin must hold one JSON object/);
+});
+
+test('the rarer options of job submit reach the server in their fields', async () => {
+  let body = '';
+  const server = createServer((request, response) => {
+    request.on('data', (chunk) => {
+      body += chunk;
+    });
+    request.on('end', () => response.end(JSON.stringify({ uuid: 'u', status: 'PENDING' })));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const file = join(folder, 'key.json');
+  writeFileSync(
+    file,
+    JSON.stringify({ public_key: 'pk', secret_key: 'sk', url: `http://127.0.0.1:${port}` }),
+  );
+  const uuid = '019582a6-27fc-731d-8000-000000000001';
+  const flags = `--start-timeout-waits-for-pull --gpu-registry-uuid ${uuid} --volume a/b=/one --volume c:2=/two`;
+  const { stdout, stderr } = await flotilla(['job', 'submit', 'x', '--key-file', file, ...flags.split(' ')]);
+  server.closeAllConnections();
+  server.close();
+  assert.equal(stdout, 'u\n', stderr);
+  const { parameters, ...job } = JSON.parse(body) as CreateJobBody;
+  assert.deepEqual([job.start_timeout_waits_for_pull, job.gpu_registry_uuid, job.gpu_count], [true, uuid, 1]);
+  assert.deepEqual(parameters.parameters.volumes, [
+    { image: 'a/b', tag: 'latest', mount: '/one' },
+    { image: 'c', tag: '2', mount: '/two' },
+  ]);
 });
 
 test('help and version go to stdout with exit code 0', async () => {
@@ -232,6 +271,8 @@ test('help and version go to stdout with exit code 0', async () => {
     assert.equal(code, 0);
     assert.match(stdout, /^Examples?:\n {2}\S/m, `${command} --help shows no example`);
   }
+  const submitHelp = (await flotilla(['job', 'submit', '--help'])).stdout;
+  for (const field of jsonOnlyFields) assert.match(submitHelp, new RegExp(`no option go there:[^]*${field}`));
   assert.match((await flotilla(['job', 'wait', '--help'])).stdout, /^ {2}8 +the time for waiting is up/m);
 });
 

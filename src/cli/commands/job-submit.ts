@@ -10,10 +10,13 @@ import type { Io } from '../io.ts';
 import {
   bodyFromImage,
   checkPublicKey,
+  jsonOnlyFields,
   parseEnv,
   parseEnvFile,
   parseLabel,
+  parseVolume,
   type SubmitOptions,
+  type VolumeOption,
   withOptions,
 } from '../job-body.ts';
 import {
@@ -23,6 +26,7 @@ import {
   integer,
   numberFrom0,
   ports,
+  reader,
   withApiOptions,
 } from '../options.ts';
 import { printJson, printLines } from '../output.ts';
@@ -37,11 +41,17 @@ Examples:
   generate-job | flotilla job submit -
 
 The uuid of the job is the only line on stdout; what happens is told on stderr. With --wait the log of the job
-goes to stdout instead. Options given beside a JSON body replace its fields; --env and --label add to them.`;
+goes to stdout instead. Options given beside a JSON body replace its fields; --env and --label add to them.
+
+A JSON body is that of POST /v1/jobs, which the server describes at /docs. Fields that have no option go there:
+${jsonOnlyFields.join(', ')}, and registry, user and secret of a volume.`;
 
 interface SubmitFlags
   extends ApiFlags,
-    Omit<SubmitOptions, 'env' | 'labels' | 'sshKey' | 'ports' | 'allowedIps' | 'regions' | 'registrySecret'> {
+    Omit<
+      SubmitOptions,
+      'env' | 'labels' | 'sshKey' | 'ports' | 'allowedIps' | 'volumes' | 'regions' | 'registrySecret'
+    > {
   file?: string;
   env?: string[];
   envFile?: string[];
@@ -51,6 +61,7 @@ interface SubmitFlags
   ports: boolean;
   sshKey?: string;
   allowIp?: string[];
+  volume?: VolumeOption[];
   region?: string[];
   registrySecretFile?: string;
   timeout?: number;
@@ -99,9 +110,14 @@ function addJobOptions(command: Command) {
     .option('--storage-gb <n>', 'storage at least', numberFrom0)
     .option('--gpus <n>', 'GPUs', integer)
     .option('--gpu-name <name>', 'GPU model, "RTX 4090" for example (one GPU unless --gpus is given)')
+    .option('--gpu-registry-uuid <uuid>', 'GPU model by its uuid in the GPU registry, instead of its name')
     .option('--vram-gb <n>', 'VRAM of each GPU at least (one GPU unless --gpus is given)', numberFrom0)
     .option('--timeout <duration>', 'how long a BATCH job may run, 15m for example (default 1h)', durationMs)
     .option('--start-timeout <duration>', 'how long it may take from placement to start', durationMs)
+    .option(
+      '--start-timeout-waits-for-pull',
+      'the start timeout counts from the last byte of an image that moved, 6h at most in all',
+    )
     .option('--assign-timeout <duration>', 'how long it may wait for a node', durationMs)
     .option('--retries <n>', 'how often a failed run is tried again', integer)
     .option('--priority <n>', 'higher goes first; above 0 needs a permission', integer)
@@ -124,6 +140,11 @@ function addContainerOptions(command: Command) {
     )
     .option('--no-ports', 'publish no port')
     .option('--allow-ip <cidr>', 'address that may connect to the ports (repeatable; default: any)', collect)
+    .option(
+      '--volume <image=path>',
+      'image whose files are copied to a path, team/model:2=/model for example (repeatable)',
+      volumes,
+    )
     .option('--ssh-key <file>', 'SSH public key that the container gets as SSH_PUBKEY')
     .option('--entrypoint <word>', "instead of the image's entrypoint (repeatable: one word each)", collect)
     .option('--registry-host <host>', 'registry of a private image')
@@ -131,6 +152,10 @@ function addContainerOptions(command: Command) {
     .option('--registry-secret-file <file>', 'file with the password or token of that registry')
     .option('--stop-signal <signal>', 'signal that ends it, SIGINT for example (default SIGTERM)')
     .option('--stop-grace <duration>', 'time between that signal and KILL (default 10s)', durationMs);
+}
+
+function volumes(text: string, previous: VolumeOption[] = []): VolumeOption[] {
+  return [...previous, reader(parseVolume)(text)];
 }
 
 async function submitJob(
@@ -192,7 +217,8 @@ async function readBody(io: Io, file: string): Promise<CreateJobBody> {
 }
 
 async function readOptions(io: Io, flags: SubmitFlags): Promise<SubmitOptions> {
-  const needsGpu = flags.gpuName !== undefined || (flags.vramGb ?? 0) > 0;
+  const hasModel = flags.gpuName !== undefined || flags.gpuRegistryUuid !== undefined;
+  const needsGpu = hasModel || (flags.vramGb ?? 0) > 0;
   return {
     ...flags,
     gpus: flags.gpus ?? (needsGpu ? 1 : undefined),
@@ -203,6 +229,7 @@ async function readOptions(io: Io, flags: SubmitFlags): Promise<SubmitOptions> {
     regions: flags.region,
     ports: flags.ports ? flags.port : [],
     allowedIps: flags.allowIp,
+    volumes: flags.volume,
     labels: flags.label && Object.assign({}, ...flags.label.map(parseLabel)),
     env: await readEnvironment(io, flags),
     sshKey: flags.sshKey && checkPublicKey(await readText(flags.sshKey), flags.sshKey),
