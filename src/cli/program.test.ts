@@ -200,6 +200,7 @@ test('wrong usage is exit code 1 and says what was meant', async () => {
     [['job', 'list', '--stats', 'x'], /unknown option '--stats'\n\(Did you mean --status\?\)/],
     [['up', '--port', '99999'], /'--port <port>' argument '99999' is invalid\. It must be a port/],
     [['up'], /FLOTILLA_PORT is "abc": it must be a port/, { FLOTILLA_PORT: 'abc' }],
+    [['server'], /DATABASE_DIRECT_URL goes with DATABASE_URL/, { DATABASE_DIRECT_URL: 'postgres://y' }],
     [['up', '--tls-cert', 'x'], /Give both --tls-cert and --tls-key/],
     [['job', 'submit', 'x', '--timeout', '90'], /"90" is not a duration/],
     [['job', 'submit', 'x', '--task', 'ONCE'], /Allowed choices are BATCH, PERSISTENT/],

@@ -1,13 +1,18 @@
 // The long-running roles of the program, as the command line asks for them; src/main.ts implements them.
 
+export interface DatabaseOptions {
+  /** null: the embedded PostgreSQL. */
+  databaseUrl: string | null;
+  /** The same database past the pooler that `databaseUrl` goes through; null: there is no pooler. */
+  databaseDirectUrl: string | null;
+}
+
 /** How a server listens and where its state lies. */
-export interface ServerOptions {
+export interface ServerOptions extends DatabaseOptions {
   /** 0: any free port. */
   port: number;
   host: string;
   dataDirectory: string;
-  /** null: the embedded PostgreSQL. */
-  databaseUrl: string | null;
   tls: { certFile: string; keyFile: string } | null;
   isInsecureHttpAllowed: boolean;
   /** Addresses or CIDRs of proxies whose X-Forwarded-For is believed. */
@@ -66,9 +71,8 @@ export interface NodeRunOptions extends AgentSettings {
   key: NodeKey;
 }
 
-export interface KeyRecoverOptions {
+export interface KeyRecoverOptions extends DatabaseOptions {
   dataDirectory: string;
-  databaseUrl: string | null;
 }
 
 export interface RecoveredKey {

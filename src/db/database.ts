@@ -6,7 +6,7 @@ export type DatabaseConnection =
   | { url: string }
   | { host: string; port: number; user: string; password: string; database: string };
 
-/** A statement that is prepared once per connection under its name. */
+/** A statement that is prepared once per connection under its name; behind a pooler it goes without the name. */
 export interface Statement {
   name: string;
   text: string;
@@ -20,7 +20,7 @@ export interface Sql {
 export interface Database extends Sql {
   /** Runs `work` in one transaction; a deadlock or serialization failure is tried again, at most 3 times. */
   transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
-  /** A connection of its own for LISTEN; the caller ends it. */
+  /** A connection of its own for LISTEN, past any pooler; the caller ends it. */
   dedicatedClient(): Promise<pg.Client>;
   close(): Promise<void>;
 }
@@ -32,6 +32,8 @@ export class DatabaseUnavailable extends Error {
 
 export interface DatabaseOptions {
   connection: DatabaseConnection;
+  /** Past the pooler that `connection` goes through, which hands its sessions round; absent: there is none. */
+  directConnection?: DatabaseConnection;
   /** Connections kept for statements; LISTEN uses one more. */
   poolSize?: number;
   /** How long a statement waits for a connection before DatabaseUnavailable. */
@@ -42,6 +44,8 @@ export interface DatabaseOptions {
 const retryPauseMs = 50;
 /** Longer than any statement of ours; a hung server must not hold a request for good. */
 const statementTimeoutMs = 30_000;
+/** A replica that was paused or cut off within a transaction must not hold its locks: nobody could stop those jobs. */
+const begin = "begin; set local idle_in_transaction_session_timeout = '5s'";
 
 export function createDatabase(options: DatabaseOptions): Database {
   const { patienceMs = 5_000 } = options;
@@ -51,6 +55,8 @@ export function createDatabase(options: DatabaseOptions): Database {
     if (!isClosing) options.onError?.(error);
   };
   const config = clientConfig(options.connection);
+  const directConfig = clientConfig(options.directConnection ?? options.connection);
+  const asPrepared = options.directConnection === undefined ? named : unnamed;
   const pool = new pg.Pool({ ...config, max: options.poolSize ?? 16, idleTimeoutMillis: 60_000 });
   // Without a listener a connection's end would crash the process: the pool hears idle ones, and one that is lent out
   // may end between the answer to its statement and its return.
@@ -71,12 +77,16 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 
   return {
-    query: (statement, values = []) => withClient((client) => runStatement(client, statement, values)),
-    transaction: (work) => retryConflicts(() => withClient((client) => inTransaction(client, work))),
+    query: (statement, values = []) =>
+      withClient((client) => runStatement(client, asPrepared(statement), values)),
+    transaction: (work) =>
+      retryConflicts(() => withClient((client) => inTransaction(client, { work, asPrepared }))),
     async dedicatedClient() {
-      const client = new pg.Client(config);
+      const client = new pg.Client(directConfig);
       client.on('error', onError);
-      await client.connect();
+      await client.connect().catch((cause) => {
+        throw new DatabaseUnavailable('The database cannot be reached for LISTEN.', { cause });
+      });
       return client;
     },
     close() {
@@ -86,20 +96,32 @@ export function createDatabase(options: DatabaseOptions): Database {
   };
 }
 
+type AsPrepared = (statement: Statement | string) => Statement | { text: string };
+
+const named: AsPrepared = (statement) => (typeof statement === 'string' ? { text: statement } : statement);
+/** A name lives in one session of PostgreSQL, and the next statement may meet another. */
+const unnamed: AsPrepared = (statement) => ({
+  text: typeof statement === 'string' ? statement : statement.text,
+});
+
 async function runStatement<Row>(
   client: pg.PoolClient,
-  statement: Statement | string,
+  query: Statement | { text: string },
   values: readonly unknown[],
 ): Promise<Row[]> {
-  const query = typeof statement === 'string' ? { text: statement } : statement;
   const result = await client.query({ ...query, values: values as unknown[] });
   return result.rows as Row[];
 }
 
-async function inTransaction<T>(client: pg.PoolClient, work: (sql: Sql) => Promise<T>): Promise<T> {
-  await client.query('begin');
+async function inTransaction<T>(
+  client: pg.PoolClient,
+  { work, asPrepared }: { work: (sql: Sql) => Promise<T>; asPrepared: AsPrepared },
+): Promise<T> {
+  await client.query(begin);
   try {
-    const result = await work({ query: (statement, values = []) => runStatement(client, statement, values) });
+    const result = await work({
+      query: (statement, values = []) => runStatement(client, asPrepared(statement), values),
+    });
     await client.query('commit');
     return result;
   } catch (error) {
@@ -141,7 +163,7 @@ export function sqlState(error: unknown): string | undefined {
   return error instanceof pg.DatabaseError ? error.code : undefined;
 }
 
-const lossStates = new Set(['57P01', '57P02', '57P03', '53300']);
+const lossStates = new Set(['57P01', '57P02', '57P03', '53300', '25P03']);
 const lossMessage =
   /ECONN|ENOENT|EPIPE|ETIMEDOUT|EHOSTUNREACH|Connection terminated|timeout exceeded|not queryable|Query read timeout/i;
 

@@ -210,12 +210,12 @@ export async function nodeRun({ key, ...settings }: NodeRunOptions, version: str
 }
 
 /** Needs the data, not the server: with the embedded database the server must be stopped first. */
-export async function keyRecover({ dataDirectory, databaseUrl }: KeyRecoverOptions): Promise<RecoveredKey> {
+export async function keyRecover({ dataDirectory, ...urls }: KeyRecoverOptions): Promise<RecoveredKey> {
   const log = createLogger({
     file: join(dataDirectory, 'flotilla.log'),
     level: process.env.FLOTILLA_LOG_LEVEL,
   });
-  const storage = await openStorage({ dataDirectory, databaseUrl, tell: () => {}, log });
+  const storage = await openStorage({ dataDirectory, ...urls, tell: () => {}, log });
   try {
     const { key, file } = await recoverAdminKey(storage, 'http://127.0.0.1:7070');
     return { publicKey: key.public_key, secretKey: key.secret_key, keyFile: file };

@@ -6,6 +6,7 @@ import { type Cluster, openCluster } from '../db/cluster.ts';
 import { createDatabase, type Database, type DatabaseConnection } from '../db/database.ts';
 import { migrate } from '../db/migrate.ts';
 import { ensurePartitions } from '../db/retention.ts';
+import { checkSessions } from '../db/session-check.ts';
 import { createVault, type Vault } from '../db/vault.ts';
 import { openDataDirectory } from '../embedded/data-directory.ts';
 import { readOrCreateMasterKey } from '../embedded/master-key.ts';
@@ -16,6 +17,8 @@ export interface StorageOptions {
   dataDirectory: string;
   /** null: the embedded PostgreSQL. */
   databaseUrl: string | null;
+  /** The same database past the pooler that `databaseUrl` goes through; null or absent: there is no pooler. */
+  databaseDirectUrl?: string | null;
   /** Progress for people. */
   tell: (line: string) => void;
   log: Logger;
@@ -40,12 +43,17 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
     const directory = await openDataDirectory(options.dataDirectory);
     closers.push(() => directory.release());
     const connection = await connectionOf({ ...options, dataDirectory: directory.path }, closers);
+    const directUrl = options.databaseDirectUrl ?? null;
     const database = createDatabase({
       connection,
+      ...(directUrl === null ? {} : { directConnection: { url: directUrl } }),
       onError: (error) => options.log.warn({ err: error }, 'A database connection was lost.'),
     });
     closers.push(() => database.close());
-    const opened = await prepare(database, { ...options, dataDirectory: directory.path });
+    if (options.databaseUrl !== null)
+      await checkSessions(database, { hasDirectConnection: directUrl !== null });
+    const applied = await (directUrl === null ? migrate(database) : migrateDirectly(directUrl));
+    const opened = await prepare(database, { ...options, applied, dataDirectory: directory.path });
     return { database, ...opened, dataDirectory: directory.path, close };
   } catch (error) {
     await close();
@@ -68,8 +76,20 @@ async function connectionOf(
   return postgres.connection;
 }
 
-async function prepare(database: Database, { dataDirectory, tell, log }: StorageOptions) {
-  const applied = await migrate(database);
+/** A long migration is no business of a pooler, which may have time limits of its own. */
+async function migrateDirectly(url: string): Promise<string[]> {
+  const direct = createDatabase({ connection: { url }, poolSize: 1 });
+  try {
+    return await migrate(direct);
+  } finally {
+    await direct.close();
+  }
+}
+
+async function prepare(
+  database: Database,
+  { dataDirectory, tell, log, applied }: StorageOptions & { applied: string[] },
+) {
   if (applied.length > 0) tell(`database schema is up to date (${applied.join(', ')})`);
   log.info({ applied }, 'The database schema is up to date.');
   await ensurePartitions(database);

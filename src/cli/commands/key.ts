@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import type { ApiKey, CreateApiKeyBody } from '../../protocol/api-key.ts';
 import type { Cli } from '../cli.ts';
 import { defaultDataDirectory, findConnection } from '../connection.ts';
+import { databaseOptions } from '../database-options.ts';
 import { formatAge } from '../duration.ts';
 import { refuseExisting, writeKeyFile } from '../key-file.ts';
 import { listPages, morePagesLine, type PageFlags } from '../list-pages.ts';
@@ -146,7 +147,7 @@ function addRecover(key: Command, cli: Cli) {
     .action(async (flags: { dataDir?: string }) => {
       const recovered = await cli.roles.keyRecover({
         dataDirectory: flags.dataDir ?? defaultDataDirectory(cli.io),
-        databaseUrl: cli.io.env.DATABASE_URL || null,
+        ...databaseOptions(cli.io),
       });
       const pairs: [string, string | null][] = [
         ['public_key', recovered.publicKey],

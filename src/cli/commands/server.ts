@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { Cli } from '../cli.ts';
 import { defaultDataDirectory } from '../connection.ts';
+import { databaseOptions } from '../database-options.ts';
 import { UsageError } from '../errors.ts';
 import { type GatewayFlags, gatewayOptions, withGatewayOptions } from '../gateway-options.ts';
 import type { Io } from '../io.ts';
@@ -37,7 +38,8 @@ export function addServerCommand(program: Command, cli: Cli) {
 }
 
 export const serverHelp = `
-The database is an embedded PostgreSQL in the data directory, or the one that DATABASE_URL names.
+The database is an embedded PostgreSQL in the data directory, or the one that DATABASE_URL names; where that is a
+pooler, DATABASE_DIRECT_URL names the same database past it.
 Listening beyond loopback needs --tls-cert and --tls-key, or --insecure-http.`;
 
 export function withServerOptions(command: Command): Command {
@@ -68,7 +70,7 @@ export function serverOptions(io: Io, flags: ServerFlags): ServerOptions {
     port: flags.port ?? (io.env.FLOTILLA_PORT ? portOfEnvironment(io.env.FLOTILLA_PORT) : defaultPort),
     host: flags.host ?? (io.env.FLOTILLA_HOST || defaultHost),
     dataDirectory: flags.dataDir ?? defaultDataDirectory(io),
-    databaseUrl: io.env.DATABASE_URL || null,
+    ...databaseOptions(io),
     tls: certFile && keyFile ? { certFile, keyFile } : null,
     isInsecureHttpAllowed: flags.insecureHttp ?? false,
     trustedProxies: flags.trustedProxy ?? [],
