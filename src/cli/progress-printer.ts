@@ -15,16 +15,18 @@ export interface ProgressPrinter {
 export function createProgressPrinter({ stderr, nowMs }: Io): ProgressPrinter {
   let isDrawn = false;
   let printedMs = Number.NEGATIVE_INFINITY;
-  let printedPhase = '';
+  let printedStage = '';
   return {
     show(progress) {
+      // A total that is known at last is news, as another phase is.
+      const stage = `${progress.phase} ${progress.total_bytes !== null}`;
       if (stderr.isTTY) {
         stderr.write(`\r${truncate(pullBar(progress), (stderr.columns || 80) - 1)}\u001b[K`);
         isDrawn = true;
-      } else if (progress.phase !== printedPhase || nowMs() - printedMs >= plainEveryMs) {
+      } else if (stage !== printedStage || nowMs() - printedMs >= plainEveryMs) {
         stderr.write(`${pullLine(progress)}\n`);
         printedMs = nowMs();
-        printedPhase = progress.phase;
+        printedStage = stage;
       }
     },
     clear() {

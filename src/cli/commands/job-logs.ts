@@ -8,6 +8,7 @@ import { exitCodes } from '../exit-code.ts';
 import { throughRestart } from '../follow-job.ts';
 import { jobReason } from '../job-text.ts';
 import { type ApiFlags, withApiOptions } from '../options.ts';
+import { createProgressPrinter } from '../progress-printer.ts';
 import { formatBytes } from '../pull-progress.ts';
 import { latestRun, resolveJob, resolveRun } from '../resolve.ts';
 import { onOneLine } from '../text-width.ts';
@@ -24,7 +25,10 @@ export function addJobLogs(job: Command, cli: Cli) {
     .command('logs')
     .description('Prints the log of a job, of its latest run unless --run says otherwise.')
     .argument('<job>', 'uuid, or the start of a recent one')
-    .option('-f, --follow', 'wait for the run and go on printing until it has ended')
+    .option(
+      '-f, --follow',
+      'wait for the run, show the pull of its image on stderr, and go on printing until it has ended',
+    )
     .option('--run <run>', 'uuid of a run, or its attempt: 1, 2, …')
     .addHelpText(
       'after',
@@ -46,11 +50,28 @@ async function printLogs(
   if (!flags.follow) return printWhole(client, await runOf(client, uuid, flags), print);
   const done = await untilInterrupted(cli.io, async (signal) => {
     const run = await waitForRun(cli, client, { uuid, flags, signal });
+    await showPreparation(cli, client, { run, signal });
     return client.runs.followLogs(run.uuid, print, { signal });
   });
   if (done) return;
   cli.io.stderr.write(`Job ${uuid} goes on. Stop it with: flotilla job stop ${uuid}\n`);
   cli.exitCode = exitCodes.interrupted;
+}
+
+/** Until the container has started there is no log: how far the pull of its image is goes to stderr meanwhile. */
+async function showPreparation(
+  { io }: Cli,
+  client: Client,
+  { run, signal }: { run: JobRun; signal: AbortSignal },
+) {
+  const printer = createProgressPrinter(io);
+  let { status, progress } = run;
+  while (status === 'ASSIGNED' || status === 'PREPARING') {
+    if (progress !== null) printer.show(progress);
+    await io.sleep(pauseMs, signal);
+    ({ status, progress } = await throughRestart({ io, signal }, () => client.runs.get(run.uuid)));
+  }
+  printer.clear();
 }
 
 async function printWhole(client: Client, run: JobRun, print: (slice: JobRunLogs) => void) {
