@@ -13,6 +13,7 @@ import type { AgentLog } from './log.ts';
 import { AgentLoop } from './loop.ts';
 import { type Isolation, NodeIsolation } from './network.ts';
 import type { Runtime } from './runtime.ts';
+import { ServerClock, skewSentence } from './server-clock.ts';
 import { watchStorage } from './storage-limit.ts';
 
 /** The node's key file. `node_uuid` may be absent: the server says it on the first connection. */
@@ -32,7 +33,8 @@ export interface AgentOptions {
   sessionUuid: string;
   /** Path of the engine's socket; null: DOCKER_HOST, else the usual one. */
   engineSocket: string | null;
-  signHeaders: (method: string, path: string) => Record<string, string>;
+  /** `timeMs` is the server's epoch time, as far as it is known. */
+  signHeaders: (method: string, path: string, timeMs: number) => Record<string, string>;
   /** PEM of the authority that the server's certificate must come from. */
   ca?: string;
   log: AgentLog;
@@ -73,6 +75,10 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const machine = options.machine ?? thisMachine(options.stateDirectory);
   let nodeUuid = nodeKey.node_uuid ?? null;
   let inventory: Inventory | null = null;
+  const serverClock = new ServerClock(clock);
+  const signHeaders = (method: string, path: string) =>
+    options.signHeaders(method, path, serverClock.nowMs());
+  const onServerTime = (serverTimeMs: number) => log.warn({}, skewSentence(serverClock.learn(serverTimeMs)));
   const isolation =
     options.isolation ??
     new NodeIsolation({
@@ -131,7 +137,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     clock,
     log,
     serverUrl: options.serverUrl ?? nodeKey.url,
-    signHeaders: options.signHeaders,
+    signHeaders,
     ...(options.ca === undefined ? {} : { ca: options.ca }),
     publicHost: options.publicHost ?? null,
     livingRuns: () => loop.livingRuns(),
@@ -167,9 +173,10 @@ export async function runAgent(options: AgentOptions): Promise<void> {
 
   const client = new ControlPlaneClient({
     serverUrl: options.serverUrl ?? nodeKey.url,
-    signHeaders: options.signHeaders,
+    signHeaders,
     ...(options.ca === undefined ? {} : { ca: options.ca }),
     ...(options.dial === undefined ? {} : { dial: options.dial }),
+    onServerTime,
     clock,
     random,
     log,

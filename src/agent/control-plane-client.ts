@@ -12,6 +12,7 @@ import {
 } from '../protocol/agent-messages.ts';
 import { type Clock, sleep } from './clock.ts';
 import type { AgentLog } from './log.ts';
+import { readRefusal, type UpgradeRefusal } from './server-clock.ts';
 
 export interface ControlPlaneOptions {
   /** `http(s)://host:port` of the server. */
@@ -22,6 +23,8 @@ export interface ControlPlaneOptions {
   /** Another way to the server than a WebSocket over the network. */
   dial?: (url: URL, headers: Record<string, string>) => ControlSocket;
   clock: Clock;
+  /** The server's word on its time, when it refused a request for its clock. */
+  onServerTime: (serverTimeMs: number) => void;
   /** 0 to 1, for the jitter. */
   random: () => number;
   log: AgentLog;
@@ -176,9 +179,8 @@ class Connection {
     socket.on('error', (error: Error) => log.warn({ reason: reasonOf(error) }, 'control connection failed'));
     socket.on('unexpected-response', (request: ClientRequest, response: IncomingMessage) => {
       const status = response.statusCode ?? 0;
-      if (status >= 400 && status < 500) this.#ending = 'refused';
-      readSentence(response).then((sentence) => {
-        log.error({ status, reason: sentence }, 'the server refused this node');
+      readRefusal(response).then((refusal) => {
+        this.#refused(status, refusal);
         request.destroy();
         socket.terminate();
       });
@@ -196,6 +198,17 @@ class Connection {
     socket.on('ping', () => this.#heard());
     socket.on('message', (bytes: Buffer) => this.#receive(socket, bytes.toString()));
     return socket;
+  }
+
+  /** With the server's time the next request is signed right, so there is nothing to wait for. */
+  #refused(status: number, { message, serverTimeMs }: UpgradeRefusal): void {
+    const { log, onServerTime } = this.#options;
+    if (serverTimeMs !== null) {
+      onServerTime(serverTimeMs);
+      return;
+    }
+    if (status >= 400 && status < 500) this.#ending = 'refused';
+    log.error({ status, reason: message }, 'the server refused this node');
   }
 
   #heard(): void {
@@ -266,19 +279,4 @@ function dialWebSocket(
 
 function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message || error.name : String(error);
-}
-
-/** The sentence of the API's error envelope, else the first of the body. */
-async function readSentence(response: AsyncIterable<Buffer>): Promise<string> {
-  let text = '';
-  try {
-    for await (const chunk of response) {
-      text += chunk.toString('utf8');
-      if (text.length > 10_000) break;
-    }
-    const { error } = JSON.parse(text) as { error?: { message?: string } };
-    return error?.message ?? text.slice(0, 300);
-  } catch {
-    return text.slice(0, 300);
-  }
 }

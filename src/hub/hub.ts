@@ -23,6 +23,7 @@ import {
   protocolVersion,
   type Report,
 } from '../protocol/agent-messages.ts';
+import { upgradeRefusal } from '../protocol/upgrade-refusal.ts';
 import { orderOf, toDesiredRun } from './desired.ts';
 import { createLogSink } from './log-sink.ts';
 import { createReportSink } from './reports.ts';
@@ -122,18 +123,15 @@ export class Hub {
 
   async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     if (request.url?.split('?', 1)[0] !== agentConnectPath) {
-      refuseUpgrade(socket, {
-        status: 404,
-        code: 'not_found',
-        message: 'Nothing to upgrade to on this path.',
-      });
+      const message = 'Nothing to upgrade to on this path.';
+      socket.end(upgradeRefusal({ status: 404, code: 'not_found', message }));
       return;
     }
     try {
       const identity = await this.#options.authenticate(request);
       this.#sockets.handleUpgrade(request, socket, head, (client) => this.accept(client, socket, identity));
     } catch (error) {
-      refuseUpgrade(socket, refusalOf(error));
+      socket.end(upgradeRefusal(error));
     }
   }
 
@@ -368,24 +366,4 @@ export type UpgradeTaker = (request: IncomingMessage, socket: Duplex, head: Buff
 
 function countsOf(ports: readonly { port: number; count: number }[]): Map<number, number> {
   return new Map(ports.map(({ port, count }) => [port, count]));
-}
-
-interface UpgradeRefusal {
-  status: number;
-  code: string;
-  message: string;
-}
-
-function refusalOf(error: unknown): UpgradeRefusal {
-  const { status, code, message } = error as Partial<UpgradeRefusal>;
-  if (typeof status === 'number' && typeof code === 'string')
-    return { status, code, message: message ?? code };
-  return { status: 503, code: 'unavailable', message: 'The upgrade cannot be checked right now; try again.' };
-}
-
-function refuseUpgrade(socket: Duplex, { status, code, message }: UpgradeRefusal): void {
-  const body = JSON.stringify({ error: { code, message, request_id: '' } });
-  socket.end(
-    `HTTP/1.1 ${status} Refused\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-  );
 }

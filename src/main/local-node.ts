@@ -44,7 +44,7 @@ export function runNode({
     stateDirectory: join(stateDirectory, key.nodeUuid ?? key.publicKey),
     ...(imageCacheBytes === null ? {} : { imageCacheBytes }),
     ...(publicHost === null ? {} : { publicHost }),
-    signHeaders: (method, path) => signRequest({ key: signingKey, method, path }),
+    signHeaders: (method, path, timeMs) => signRequest({ key: signingKey, method, path, timeMs }),
     ...(key.ca === null ? {} : { ca: key.ca }),
     log: log.child({ role: 'agent' }),
     signal,

@@ -1,0 +1,51 @@
+// A node whose wall clock is wrong, and then jumps: it is told the server's time, works on, and reports true times.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { counted, countingScript } from './support/counting.ts';
+import { containersOf, needsDocker } from './support/docker.ts';
+import { createFakeClock } from './support/fake-clock.ts';
+import { aScript, completeLog, createPlace, onlyRunOf, type Place, untilStatus } from './support/place.ts';
+
+let place: Place;
+
+before(() => {
+  place = createPlace();
+});
+after(() => place.remove());
+
+test(
+  'a node hours off connects, runs jobs, and survives jumps of its clock and a new connection',
+  needsDocker,
+  async () => {
+    const clock = createFakeClock(place.folder);
+    let server = await place.server();
+    clock.set('+2h');
+    const node = await place.node(clock.env);
+    assert.match(node.output(), /120 minutes ahead of the server's/);
+    const client = place.client();
+    const { uuid } = await client.jobs.create(aScript(countingScript, { job: { task: 'PERSISTENT' } }));
+    await untilStatus(client, uuid, 'RUNNING');
+
+    clock.set('-3h');
+    const short = await client.jobs.create(aScript('echo while the clock is behind; exit 3'));
+    await untilStatus(client, short.uuid, 'FAILED');
+    const shortRun = await onlyRunOf(client, short.uuid);
+    assert.equal(await completeLog(client, shortRun.uuid), 'while the clock is behind\n');
+    assert.ok((shortRun.duration_ms ?? 0) < 30_000, `a duration of ${shortRun.duration_ms} ms`);
+
+    server.signal('SIGKILL');
+    await server.ended;
+    clock.set('+5h');
+    server = await place.server();
+    const afterwards = await client.jobs.create(aScript('echo after all of it'));
+    await untilStatus(client, afterwards.uuid, 'COMPLETED');
+    const stopped = await client.jobs.cancel(uuid, { stop_grace_ms: 0, wait_ms: 30_000 });
+    assert.equal(stopped.teardown?.state, 'verified');
+    assert.deepEqual(await containersOf(uuid), []);
+    const run = await onlyRunOf(client, uuid);
+    assert.ok(counted(await completeLog(client, run.uuid)) > 20);
+    const wholeTestMs = performance.now();
+    assert.ok((run.duration_ms ?? 0) < wholeTestMs, `a duration of ${run.duration_ms} ms`);
+    assert.equal(node.hasEnded(), false, node.output());
+  },
+);
