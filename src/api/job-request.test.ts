@@ -43,6 +43,22 @@ test('the smallest body is a BATCH job with the documented defaults', () => {
   );
 });
 
+test('what a lost node means: BATCH has no word for it, PERSISTENT fails unless it may be retried or says so', () => {
+  const policyOf = (fields: Json) =>
+    specOf({ max_timeout_run_ms: null, task: 'PERSISTENT', ...fields }).onNodeLost;
+  assert.equal(specOf({ max_retry_count: 2 }).onNodeLost, null);
+  assert.deepEqual(
+    [
+      {},
+      { max_retry_count: 1 },
+      { on_node_lost: 'replace' },
+      { on_node_lost: 'fail', max_retry_count: 1 },
+    ].map(policyOf),
+    ['fail', 'replace', 'replace', 'fail'],
+  );
+  assert.deepEqual(wrongOf({ on_node_lost: 'replace' }), ['on_node_lost']);
+});
+
 test('the empty strings of official samples mean absent', () => {
   const empty = { host: '', user: '', secret: '', sshkey: '', imagesrc: '', tag: '', stop_signal: '' };
   const { container, requirements } = specOf({ gpu_name: '', gpu_registry_uuid: '', description: '' }, empty);

@@ -34,6 +34,7 @@ function ruleIssues(fields: Fields): FieldIssue[] {
   return [
     ...recipeIssues(fields),
     ...timeoutIssues(fields),
+    ...nodeLossIssues(fields),
     ...gpuIssues(fields),
     ...regionIssues(fields),
     ...labelIssues(fields.labels),
@@ -74,10 +75,17 @@ function toRequest(body: CreateJobBody): JobRequest {
     maxTimeoutRunMs: body.max_timeout_run_ms ?? null,
     maxRetryCount: body.max_retry_count ?? 0,
     maxNodeCount: body.max_node_count ?? 1,
+    onNodeLost: nodeLossPolicyOf(body),
     labels: body.labels ?? {},
     priority: body.priority ?? 0,
   };
   return { spec, imageSizeBytes: body.image_size_bytes ?? null };
+}
+
+/** A PERSISTENT job that may be retried at all is replaced, unless it says otherwise. */
+function nodeLossPolicyOf({ task, on_node_lost: wish, max_retry_count: retries }: CreateJobBody) {
+  if (task !== 'PERSISTENT') return null;
+  return wish ?? ((retries ?? 0) > 0 ? 'replace' : 'fail');
 }
 
 type WireContainer = CreateJobBody['parameters']['parameters'];
@@ -139,6 +147,12 @@ function timeoutIssues({ task, max_timeout_run_ms: timeout }: Fields): FieldIssu
   }
   if (timeout !== undefined && timeout !== null) return [];
   return [{ path, expected: 'milliseconds, at least 60000, for a BATCH job', received: describe(timeout) }];
+}
+
+function nodeLossIssues({ task, on_node_lost: policy }: Fields): FieldIssue[] {
+  if (task === 'PERSISTENT' || policy === undefined || policy === null) return [];
+  const expected = 'absent for a BATCH job, which is placed again where its max_retry_count is above 0';
+  return [{ path: 'on_node_lost', expected, received: describe(policy) }];
 }
 
 function gpuIssues({ gpu_name: name, gpu_registry_uuid: uuid }: Fields): FieldIssue[] {

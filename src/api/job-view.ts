@@ -44,6 +44,7 @@ export function jobView(
     start_timeout_waits_for_pull: spec.startTimeoutWaitsForPull,
     max_retry_count: spec.maxRetryCount,
     max_node_count: spec.maxNodeCount,
+    on_node_lost: spec.onNodeLost,
     image_size_bytes: job.imageSizeBytes,
     container_access_tokens: accessTokens(job.lastRun?.accessToken ?? null),
     status_reason: job.statusReason,

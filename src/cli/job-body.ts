@@ -27,6 +27,7 @@ export interface SubmitOptions {
   startTimeoutWaitsForPull?: boolean | undefined;
   assignTimeoutMs?: number | undefined;
   retries?: number | undefined;
+  onNodeLost?: 'fail' | 'replace' | undefined;
   priority?: number | undefined;
   regions?: string[] | undefined;
   registryHost?: string | undefined;
@@ -89,6 +90,7 @@ export function withOptions(body: CreateJobBody, command: string[], options: Sub
       start_timeout_waits_for_pull: options.startTimeoutWaitsForPull,
       max_timeout_assign_ms: options.assignTimeoutMs,
       max_retry_count: options.retries,
+      on_node_lost: options.onNodeLost,
       priority: options.priority,
       allowed_region_codes: options.regions,
       labels,

@@ -55,6 +55,7 @@ function aJob(fields: Partial<Job> = {}): Job {
     start_timeout_waits_for_pull: false,
     max_retry_count: 0,
     max_node_count: 1,
+    on_node_lost: null,
     image_size_bytes: null,
     container_access_tokens: [],
     status_reason: null,

@@ -86,6 +86,7 @@ function limits(job: Job): Pair[] {
     ['Start', duration(job.max_timeout_start_ms)],
     ['Run', duration(job.max_timeout_run_ms)],
     ['Retries', job.max_retry_count ? String(job.max_retry_count) : null],
+    ['Node lost', job.on_node_lost],
   ];
 }
 

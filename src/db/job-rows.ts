@@ -5,6 +5,7 @@ import type {
   JobSpec,
   JobStatus,
   JobTask,
+  NodeLossPolicy,
   PublishedPort,
   Requirements,
   TeardownState,
@@ -68,6 +69,7 @@ export interface JobRow {
   max_timeout_run_ms: number | null;
   max_retry_count: number;
   max_node_count: number;
+  on_node_lost: NodeLossPolicy | null;
   image_size_bytes: number | null;
   source_recipe_uuid: string | null;
   labels: Record<string, string>;
@@ -238,6 +240,7 @@ function toJobSpec(row: JobRow, vault: Vault): JobSpec {
     maxTimeoutRunMs: row.max_timeout_run_ms,
     maxRetryCount: row.max_retry_count,
     maxNodeCount: row.max_node_count,
+    onNodeLost: row.on_node_lost,
     labels: row.labels,
     priority: row.priority,
   };

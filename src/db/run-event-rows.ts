@@ -1,7 +1,7 @@
 // Rows that a batch of life events locks: how they are read, and how runs and jobs are written back.
 
 import type { StartDeadline } from '../domain/image-start-deadline.ts';
-import type { JobRunStatus, JobStatus, JobTask, TeardownState } from '../domain/job.ts';
+import type { JobRunStatus, JobStatus, JobTask, NodeLossPolicy, TeardownState } from '../domain/job.ts';
 import type { JobState, RunState } from '../domain/transition.ts';
 import type { Sql } from './database.ts';
 import { toTeardown } from './job-rows.ts';
@@ -26,6 +26,7 @@ export interface LockedRow {
   job_status: JobStatus;
   task: JobTask;
   max_retry_count: number;
+  on_node_lost: NodeLossPolicy | null;
   max_timeout_assign_ms: number;
   max_timeout_run_ms: number | null;
   max_timeout_start_ms: number;
@@ -67,7 +68,7 @@ export interface LockedRow {
 const lockRunsStatement = {
   name: 'lock_runs',
   text: `
-    select flotilla_now() as now, j.id as job_id, r.id as run_id, j.status as job_status, j.task, j.max_retry_count,
+    select flotilla_now() as now, j.id as job_id, r.id as run_id, j.status as job_status, j.task, j.max_retry_count, j.on_node_lost,
       j.max_timeout_assign_ms, j.max_timeout_run_ms,
       j.max_timeout_start_ms, j.start_timeout_waits_for_pull, r.start_deadline_at, r.created_at as run_created_at, j.failed_run_count, j.lost_run_count, j.timeout_assign_at,
       j.started_at as job_started_at, j.completed_at, j.status_reason as job_status_reason,
@@ -107,6 +108,7 @@ export function toJobState(row: LockedRow): JobState {
     status: row.job_status,
     task: row.task,
     maxRetryCount: row.max_retry_count,
+    onNodeLost: row.on_node_lost,
     maxTimeoutAssignMs: row.max_timeout_assign_ms,
     maxTimeoutRunMs: row.max_timeout_run_ms,
     failedRunCount: row.failed_run_count,

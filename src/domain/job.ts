@@ -9,6 +9,10 @@ export type JobStatus = (typeof jobStatuses)[number];
 export const terminalStatuses = ['COMPLETED', 'FAILED', 'CANCELLED'] as const;
 export type TerminalStatus = (typeof terminalStatuses)[number];
 
+/** Whether a job goes on elsewhere when its node is lost, or fails. */
+export const nodeLossPolicies = ['fail', 'replace'] as const;
+export type NodeLossPolicy = (typeof nodeLossPolicies)[number];
+
 /** What a node must offer for a job to be placed on it; `*Gb` are 10^9 bytes, 0 is no minimum. */
 export interface Requirements {
   cpuCount: number;
@@ -66,6 +70,8 @@ export interface JobSpec {
   maxTimeoutRunMs: number | null;
   maxRetryCount: number;
   maxNodeCount: number;
+  /** null, as for every BATCH job: replaced where it may be retried at all. */
+  onNodeLost: NodeLossPolicy | null;
   labels: Readonly<Record<string, string>>;
   priority: number;
 }

@@ -5,7 +5,7 @@ import type { JobState, RunState } from './transition.ts';
 /** A BATCH job that became pending at time 0 and is never retried. */
 export function aPendingJob(wish: Partial<JobState> = {}): JobState {
   return {
-    ...{ status: 'PENDING', task: 'BATCH', maxRetryCount: 0, maxTimeoutAssignMs: 300_000 },
+    ...{ status: 'PENDING', task: 'BATCH', maxRetryCount: 0, onNodeLost: null, maxTimeoutAssignMs: 300_000 },
     ...{ maxTimeoutRunMs: 60_000, failedRunCount: 0, lostRunCount: 0, timeoutAssignAtMs: 300_000 },
     ...{ startedAtMs: null, completedAtMs: null, statusReason: null, statusDetail: null, avoidNodeIds: [] },
     ...wish,

@@ -27,6 +27,7 @@ const once = ['same', 'ignored'] as const;
 const fails = ['PENDING/FAILED', 'FAILED/FAILED'] as const;
 const ends = ['COMPLETED/COMPLETED', ...fails] as const;
 const retries = ['PENDING/FAILED'] as const;
+const failing = ['ASSIGNED/FAILING', 'FAILED/FAILING'] as const;
 
 export const reachableCells: readonly ReachableCell[] = [
   {
@@ -53,10 +54,11 @@ export const reachableCells: readonly ReachableCell[] = [
       stop_requested: ['CANCELLED/CANCELLING'],
       preparing: ['ASSIGNED/PREPARING'],
       running: ['RUNNING/RUNNING'],
-      no_public_port: ['ASSIGNED/FAILING', 'FAILED/FAILING'],
+      no_public_port: failing,
       exited: ends,
       released: fails,
-      start_timeout: ['ASSIGNED/FAILING', 'FAILED/FAILING'],
+      start_timeout: failing,
+      node_drained: failing,
       node_lost: fails,
     },
   },
@@ -66,10 +68,11 @@ export const reachableCells: readonly ReachableCell[] = [
       stop_requested: ['CANCELLED/CANCELLING'],
       preparing: ['same'],
       running: ['RUNNING/RUNNING'],
-      no_public_port: ['ASSIGNED/FAILING', 'FAILED/FAILING'],
+      no_public_port: failing,
       exited: ends,
       released: fails,
-      start_timeout: ['ASSIGNED/FAILING', 'FAILED/FAILING'],
+      start_timeout: failing,
+      node_drained: failing,
       node_lost: fails,
     },
   },
@@ -77,7 +80,7 @@ export const reachableCells: readonly ReachableCell[] = [
     ...{
       job: 'ASSIGNED',
       run: 'FAILING',
-      meaning: 'did not start in time or got no public port, is torn down and will be retried',
+      meaning: 'late, without a public port, or on a node that is drained; is torn down, will be retried',
     },
     on: {
       stop_requested: ['CANCELLED/FAILING'],
@@ -95,11 +98,16 @@ export const reachableCells: readonly ReachableCell[] = [
       exited: ends,
       released: fails,
       run_timeout: ['RUNNING/FAILING', 'FAILED/FAILING'],
+      node_drained: ['RUNNING/FAILING', 'FAILED/FAILING'],
       node_lost: fails,
     },
   },
   {
-    ...{ job: 'RUNNING', run: 'FAILING', meaning: 'ran too long, is torn down and will be retried' },
+    ...{
+      job: 'RUNNING',
+      run: 'FAILING',
+      meaning: 'ran too long, or its node is drained; is torn down, will be retried',
+    },
     on: {
       stop_requested: ['CANCELLED/FAILING'],
       exited: once,
@@ -120,7 +128,7 @@ export const reachableCells: readonly ReachableCell[] = [
     ...{
       job: 'FAILED',
       run: 'FAILING',
-      meaning: 'out of time or without a public port, and out of retries; is torn down',
+      meaning: 'late, without a public port, or on a node that is drained, and not retried; is torn down',
     },
     on: {
       running: once,

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { isTerminal, type TeardownState } from './job.ts';
+import { isTerminal, nodeLossPolicies, type TeardownState } from './job.ts';
 import { anEnd, aPendingJob, aPlacedRun } from './life-builders.ts';
-import { type LifeEvent, type LifeState, maxLostRetries, type RunState, transition } from './transition.ts';
+import { maxLostRetries, mayBeReplaced } from './replacement.ts';
+import { type JobState, type LifeEvent, type LifeState, type RunState, transition } from './transition.ts';
 
 /** An event made of the present time; `attempt` numbers the run that a placement makes. */
 type EventMaker = (nowMs: number, attempt: number) => LifeEvent;
@@ -68,6 +69,8 @@ const anyEvent: fc.Arbitrary<EventMaker> = fc.oneof(
         (nowMs) => ({ kind: 'no_public_port', startedAtMs: nowMs - age }),
     ),
   },
+  { weight: 1, arbitrary: fc.constant<EventMaker>(() => ({ kind: 'node_drained', reason: 'work' })) },
+  { weight: 1, arbitrary: fc.constant<EventMaker>(cutOff) },
   { weight: 2, arbitrary: fc.constant<EventMaker>(() => ({ kind: 'node_lost', reason: 'silent' })) },
 );
 const placed = (node: number, attempt: number): LifeEvent => ({
@@ -84,24 +87,33 @@ const exited = (endedAtMs: number, exitCode: number): LifeEvent => ({
   end: anEnd({ endedAtMs, exitCode }),
 });
 
+function cutOff(nowMs: number): LifeEvent {
+  const error = { code: 'cut_off', message: 'The node was cut off.' };
+  return { kind: 'exited', end: anEnd({ endedAtMs: nowMs, exitCode: null, error }) };
+}
+
 interface Step {
   before: LifeState;
   event: LifeEvent;
   after: LifeState;
   nowMs: number;
+  /** Drains so far, this one included: they count neither as failures nor as losses. */
+  drains: number;
 }
 
 const anyLife = fc
   .record({
     maxRetryCount: fc.nat(4),
+    onNodeLost: fc.constantFrom(null, ...nodeLossPolicies),
     moves: fc.array(fc.tuple(fc.nat(400_000), anyEvent), { minLength: 1, maxLength: 60 }),
   })
-  .map(({ maxRetryCount, moves }) => live(maxRetryCount, moves));
+  .map(({ moves, ...wish }) => live(wish, moves));
 
 /** The steps that changed something. */
-function live(maxRetryCount: number, moves: [number, EventMaker][]): Step[] {
-  let state: LifeState = { job: aPendingJob({ maxRetryCount }), run: null };
+function live(wish: Partial<JobState>, moves: [number, EventMaker][]): Step[] {
+  let state: LifeState = { job: aPendingJob(wish), run: null };
   let nowMs = 10_000;
+  let drains = 0;
   const steps: Step[] = [];
   for (const [waitMs, make] of moves) {
     nowMs += waitMs % 3 === 0 ? waitMs : waitMs % 100;
@@ -109,7 +121,8 @@ function live(maxRetryCount: number, moves: [number, EventMaker][]): Step[] {
     const outcome = transition(state, event, nowMs);
     if (outcome.kind === 'ignored') continue;
     const after = { job: outcome.job, run: outcome.run };
-    steps.push({ before: state, event, after, nowMs });
+    if (event.kind === 'node_drained') drains += 1;
+    steps.push({ before: state, event, after, nowMs, drains });
     state = after;
   }
   return steps;
@@ -174,12 +187,26 @@ holds('retries keep to their bounds', ({ before, after }) => {
   const isRetry = before.job.status !== 'PENDING' && after.job.status === 'PENDING';
   if (isRetry) assert.ok(after.job.failedRunCount <= after.job.maxRetryCount);
   if (isRetry) assert.ok(after.job.lostRunCount <= maxLostRetries);
-  if (isRetry) assert.ok(after.job.maxRetryCount > 0);
+  if (isRetry) assert.ok(after.job.maxRetryCount > 0 || mayBeReplaced(after.job));
 });
 
-holds('at most max_retry_count + 1 failures and 3 losses are followed by another attempt', ({ after }) => {
-  if (after.run !== null) assert.ok(after.run.attempt <= after.job.maxRetryCount + 1 + maxLostRetries);
+holds('at most max_retry_count + 1 failures and 3 losses are followed by another attempt', (step) => {
+  const { run, job } = step.after;
+  if (run !== null) assert.ok(run.attempt <= job.maxRetryCount + 1 + maxLostRetries + step.drains);
 });
+
+holds('what the node is to blame for uses no retry, and never repeats a job that may run only once', (step) => {
+  const { before, after, event } = step;
+  const isNodesFault = event.kind === 'node_lost' || event.kind === 'node_drained' || isCutOff(event);
+  if (!isNodesFault) return;
+  assert.equal(after.job.failedRunCount, before.job.failedRunCount);
+  const isLive = before.run !== null && ['ASSIGNED', 'PREPARING', 'RUNNING'].includes(before.run.status);
+  if (isLive && !mayBeReplaced(before.job)) assert.equal(after.job.status, 'FAILED');
+});
+
+function isCutOff(event: LifeEvent): boolean {
+  return event.kind === 'exited' && event.end.error?.code === 'cut_off';
+}
 
 holds('a stopped job is never placed, prepared or started', ({ before, after }) => {
   if (before.job.status !== 'CANCELLED') return;

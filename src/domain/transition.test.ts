@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type JobRunStatus, jobRunStatuses, jobStatuses } from './job.ts';
 import { anEnd, aPendingJob, aPlacedRun } from './life-builders.ts';
+import { maxLostRetries } from './replacement.ts';
 import {
   impossibleCells,
   type Result,
@@ -14,7 +15,6 @@ import {
   type JobState,
   type LifeEvent,
   type LifeState,
-  maxLostRetries,
   type RunState,
   teardownMarginMs,
   transition,
@@ -41,6 +41,7 @@ const samples: { [K in LifeEvent['kind']]: readonly (LifeEvent & { kind: K })[] 
   released: [{ kind: 'released', steps: [] }],
   start_timeout: [{ kind: 'start_timeout' }],
   run_timeout: [{ kind: 'run_timeout' }],
+  node_drained: [{ kind: 'node_drained', reason: 'maintenance' }],
   node_lost: [{ kind: 'node_lost', reason: 'no heartbeat' }],
 };
 const farFuture = 10 ** 9;
@@ -200,6 +201,56 @@ test('a lost node uses no retry, at most three times, and fences what it held', 
   assert.equal(lostOften(3, 1).job.status, 'FAILED');
   assert.equal(lostOften(0, 0).job.status, 'FAILED');
   assert.equal(lostOften(0, 0).run?.releasedAtMs, now);
+});
+
+test('a persistent job is replaced on a lost node where it says so, whatever its retries', () => {
+  const lose = (wish: Partial<JobState>) =>
+    change(
+      { job: { ...runningJob, task: 'PERSISTENT', ...wish }, run: runningRun },
+      { kind: 'node_lost', reason: 'silent' },
+      now,
+    ).job;
+  assert.equal(lose({ onNodeLost: 'replace' }).status, 'PENDING');
+  assert.equal(lose({ onNodeLost: 'replace', lostRunCount: maxLostRetries }).status, 'FAILED');
+  assert.equal(lose({ onNodeLost: 'fail', maxRetryCount: 5 }).status, 'FAILED');
+  assert.equal(lose({ onNodeLost: 'fail' }).statusDetail?.code, 'node_lost');
+});
+
+test('a drain tears the run down, and the job goes on elsewhere where it may, counting nothing', () => {
+  const drain = (wish: Partial<JobState>) =>
+    change(
+      { job: { ...runningJob, ...wish }, run: runningRun },
+      { kind: 'node_drained', reason: 'new disks' },
+      now,
+    );
+  const moved = drain({ maxRetryCount: 1, lostRunCount: 3, failedRunCount: 1 });
+  assert.deepEqual([moved.job.status, moved.run?.status, moved.run?.desired], ['RUNNING', 'FAILING', 'stop']);
+  const ended = change(moved, { kind: 'released', steps: [] }, now + 5);
+  assert.deepEqual([ended.job.status, ended.job.failedRunCount, ended.job.lostRunCount], ['PENDING', 1, 3]);
+  assert.deepEqual(ended.job.avoidNodeIds, ['node-1']);
+  assert.deepEqual(ended.run?.statusDetail, { code: 'node_drained' });
+  const once = drain({});
+  assert.deepEqual(
+    [once.job.status, once.job.statusReason, once.run?.status],
+    ['FAILED', 'new disks', 'FAILING'],
+  );
+});
+
+test('a run that its cut-off agent stopped counts as a loss of the node', () => {
+  const error = { code: 'cut_off', message: 'cut off' };
+  const cut = (wish: Partial<JobState>) =>
+    change(
+      { job: { ...runningJob, ...wish }, run: runningRun },
+      { kind: 'exited', end: anEnd({ exitCode: 143, error, endedAtMs: now }) },
+      now,
+    );
+  const replaced = cut({ maxRetryCount: 1 });
+  assert.deepEqual(
+    [replaced.job.status, replaced.job.failedRunCount, replaced.job.lostRunCount],
+    ['PENDING', 0, 1],
+  );
+  assert.deepEqual([replaced.run?.status, replaced.run?.statusDetail?.code], ['FAILED', 'cut_off']);
+  assert.equal(cut({}).job.status, 'FAILED');
 });
 
 test('a run that is released while nothing was reported of it fails with the reason', () => {

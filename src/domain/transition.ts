@@ -5,13 +5,22 @@
 // - A run's resources are released once, and only by proof of its end or by fencing its node.
 // - A job returns to PENDING only when its last run has ended or is fenced.
 
-import { isTerminal, type JobRunStatus, type JobStatus, type JobTask, type TeardownState } from './job.ts';
+import {
+  isTerminal,
+  type JobRunStatus,
+  type JobStatus,
+  type JobTask,
+  type NodeLossPolicy,
+  type TeardownState,
+} from './job.ts';
+import { maxLostRetries, mayBeReplaced } from './replacement.ts';
 import { endOf, type RunEnd } from './run-end.ts';
 
 export interface JobState {
   status: JobStatus;
   task: JobTask;
   maxRetryCount: number;
+  onNodeLost: NodeLossPolicy | null;
   maxTimeoutAssignMs: number;
   maxTimeoutRunMs: number | null;
   failedRunCount: number;
@@ -70,6 +79,8 @@ export type LifeEvent =
   | { kind: 'released'; steps: readonly unknown[] }
   | { kind: 'start_timeout' }
   | { kind: 'run_timeout' }
+  /** The node is to be empty, and its deadline for that has passed. */
+  | { kind: 'node_drained'; reason: string }
   | { kind: 'node_lost'; reason: string };
 
 export interface LifeState {
@@ -80,8 +91,8 @@ export interface LifeState {
 
 export type Outcome = { kind: 'ignored'; why: string } | ({ kind: 'changed' } & LifeState);
 
-/** A node's loss is retried this often without using up the retry count. */
-export const maxLostRetries = 3;
+/** An agent that was cut off stopped the run by itself: a loss of the node, told by the node. */
+export const cutOffCode = 'cut_off';
 /** The ladder's own time beyond the grace: KILL, retries, removal. */
 export const teardownMarginMs = 30_000;
 export const defaultStopGraceMs = 10_000;
@@ -125,6 +136,8 @@ function runEvent(state: WithRun, event: RunLifeEvent, nowMs: number): Outcome {
       return timeout(state, { reason: startTimeoutReason, statuses: ['ASSIGNED', 'PREPARING'], nowMs });
     case 'run_timeout':
       return timeout(state, { reason: runTimeoutReason, statuses: ['RUNNING'], nowMs });
+    case 'node_drained':
+      return drainNode(state, event.reason, nowMs);
     case 'node_lost':
       return loseNode(state, event.reason, nowMs);
   }
@@ -199,7 +212,8 @@ function exit({ job, run }: WithRun, end: RunEnd, nowMs: number): Outcome {
   const { status, text, detail } = told;
   const final: RunState = { ...ended, status, statusReason: text, statusDetail: detail, progress: null };
   if (told.status === 'COMPLETED') return changed(endJob(job, 'COMPLETED', { text, detail, nowMs }), final);
-  return changed(failOrRetry(job, { nodeId: run.nodeId, text: told.text, detail, nowMs }), final);
+  const failure = { nodeId: run.nodeId, text: told.text, detail, nowMs };
+  return changed(detail.code === cutOffCode ? failOrReplace(job, failure) : failOrRetry(job, failure), final);
 }
 
 function stepTeardown({ job, run }: WithRun, step: 'signalled' | 'killed'): Outcome {
@@ -256,6 +270,16 @@ function giveUp(
   return changed(endJob(counted, 'FAILED', { text, detail: { code }, nowMs }), failing);
 }
 
+/** An operator may drain as often as there is a reason, so this counts neither as a failure nor as a loss. */
+function drainNode({ job, run }: WithRun, text: string, nowMs: number): Outcome {
+  if (isTerminal(run.status) || run.desired === 'stop') return ignored(`the run is ${run.status}`);
+  const detail = { code: 'node_drained' };
+  const graceMs = run.stopGraceMs ?? defaultStopGraceMs;
+  const failing = tearDown(run, { status: 'FAILING', text, detail, graceMs, nowMs });
+  const moved = { ...job, avoidNodeIds: avoid(job, run.nodeId) };
+  return changed(mayBeReplaced(job) ? moved : endJob(moved, 'FAILED', { text, detail, nowMs }), failing);
+}
+
 function loseNode({ job, run }: WithRun, reason: string, nowMs: number): Outcome {
   if (run.releasedAtMs !== null) return ignored('its resources are back already');
   const detail = { code: 'node_lost' };
@@ -265,11 +289,7 @@ function loseNode({ job, run }: WithRun, reason: string, nowMs: number): Outcome
   if (run.status === 'CANCELLING') return changed(job, { ...fenced, status: 'CANCELLED' });
   if (run.status === 'FAILING') return changed(returnToPending(job, nowMs), { ...fenced, status: 'FAILED' });
   const lost: RunState = { ...fenced, status: 'FAILED', statusReason: reason, statusDetail: detail };
-  const counted = { ...job, lostRunCount: job.lostRunCount + 1, avoidNodeIds: avoid(job, run.nodeId) };
-  if (job.maxRetryCount > 0 && counted.lostRunCount <= maxLostRetries) {
-    return changed(returnToPending(counted, nowMs), lost);
-  }
-  return changed(endJob(counted, 'FAILED', { text: reason, detail, nowMs }), lost);
+  return changed(failOrReplace(job, { nodeId: run.nodeId, text: reason, detail, nowMs }), lost);
 }
 
 function recordEnd(run: RunState, end: RunEnd): RunState {
@@ -311,6 +331,12 @@ function failOrRetry(job: JobState, { nodeId, text, detail, nowMs }: Failure): J
   const counted = { ...job, failedRunCount: job.failedRunCount + 1, avoidNodeIds: avoid(job, nodeId) };
   if (counted.failedRunCount <= job.maxRetryCount) return returnToPending(counted, nowMs);
   return endJob(counted, 'FAILED', { text, detail, nowMs });
+}
+
+function failOrReplace(job: JobState, { nodeId, text, detail, nowMs }: Failure): JobState {
+  const counted = { ...job, lostRunCount: job.lostRunCount + 1, avoidNodeIds: avoid(job, nodeId) };
+  const isReplaced = mayBeReplaced(job) && counted.lostRunCount <= maxLostRetries;
+  return isReplaced ? returnToPending(counted, nowMs) : endJob(counted, 'FAILED', { text, detail, nowMs });
 }
 
 /** Back to the queue with a fresh assign deadline; a job that already ended stays ended. */

@@ -1,8 +1,8 @@
 // Wire shapes of a job: the create body, the Job object and the body of Stop Job (reference: Stop Job page).
 import Type, { type Static } from 'typebox';
-import { jobStatuses, jobTasks, teardownStates } from '../domain/job.ts';
+import { jobStatuses, jobTasks, nodeLossPolicies, teardownStates } from '../domain/job.ts';
 import { ListOf } from './list.ts';
-import { Labels, Milliseconds, Nullable, Timestamp, Uuid, Words } from './schema.ts';
+import { Labels, Milliseconds, Nullable, NullableWords, Timestamp, Uuid, Words } from './schema.ts';
 
 const Volume = Type.Object(
   {
@@ -75,6 +75,12 @@ export const CreateJobBody = Type.Object(
     min_vram_gb: Type.Optional(Nullable(Type.Number({ minimum: 0, maximum: 100_000 }))),
     max_node_count: Type.Optional(Nullable(Type.Integer({ minimum: 1, maximum: 1024 }))),
     max_retry_count: Type.Optional(Nullable(Type.Integer({ minimum: 0, maximum: 1000 }))),
+    on_node_lost: Type.Optional(
+      NullableWords(nodeLossPolicies, {
+        description:
+          'of a PERSISTENT job whose node is lost or drained: replace goes on elsewhere (at most 3 losses), fail ends it; absent: replace where max_retry_count is above 0',
+      }),
+    ),
     max_timeout_assign_ms: Type.Optional(
       Nullable(Type.Integer({ minimum: 300_000, maximum: 2_592_000_000 })),
     ),
@@ -218,6 +224,7 @@ export const Job = Type.Object({
   start_timeout_waits_for_pull: Type.Boolean(),
   max_retry_count: Nullable(Type.Integer()),
   max_node_count: Nullable(Type.Integer()),
+  on_node_lost: NullableWords(nodeLossPolicies, { description: 'null for a BATCH job' }),
   image_size_bytes: Nullable(Type.Integer()),
   container_access_tokens: Type.Array(Type.Object({ token: Type.String(), user: Type.String() })),
   status_reason: Nullable(Type.String()),

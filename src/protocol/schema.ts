@@ -13,8 +13,11 @@ export function Words<const T extends readonly string[]>(words: T, options: { de
 }
 
 /** One of the given words, or null. */
-export function NullableWords<const T extends readonly string[]>(words: T) {
-  return Type.Unsafe<T[number] | null>({ type: ['string', 'null'], enum: [...words, null] });
+export function NullableWords<const T extends readonly string[]>(
+  words: T,
+  options: { description?: string } = {},
+) {
+  return Type.Unsafe<T[number] | null>({ type: ['string', 'null'], enum: [...words, null], ...options });
 }
 
 /** Any UUID; ours are version 7, foreign ones of any version are accepted. */

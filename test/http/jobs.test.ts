@@ -43,6 +43,7 @@ const referenceFields = [
   ...['status_reason', 'source_recipe_uuid'],
 ];
 const additiveFields = [
+  'on_node_lost',
   'start_timeout_waits_for_pull',
   ...[
     'allowed_region_codes',

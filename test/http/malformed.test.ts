@@ -64,7 +64,15 @@ const bodyFields: Record<string, readonly string[]> = {
   'POST /v1/jobs': [
     ...['task', 'title', 'cpu_count', 'gpu_count', 'gpu_registry_uuid', 'min_ram_gb', 'min_storage_gb'],
     ...['min_vram_gb', 'max_node_count', 'max_retry_count', 'max_timeout_assign_ms', 'max_timeout_start_ms'],
-    ...['max_timeout_run_ms', 'allowed_region_codes', 'image_size_bytes', 'labels', 'priority', 'parameters'],
+    ...[
+      'max_timeout_run_ms',
+      'on_node_lost',
+      'allowed_region_codes',
+      'image_size_bytes',
+      'labels',
+      'priority',
+      'parameters',
+    ],
   ],
   'PUT /v1/jobs/{uuid}/cancel': ['reason', 'stop_grace_ms', 'wait_ms'],
   'POST /v1/nodes': ['name', 'region_code', 'labels'],

@@ -120,6 +120,12 @@ function addJobOptions(command: Command) {
     )
     .option('--assign-timeout <duration>', 'how long it may wait for a node', durationMs)
     .option('--retries <n>', 'how often a failed run is tried again', integer)
+    .addOption(
+      new Option(
+        '--on-node-lost <policy>',
+        'a PERSISTENT job whose node is lost or drained: fail, or replace it on another node',
+      ).choices(['fail', 'replace']),
+    )
     .option('--priority <n>', 'higher goes first; above 0 needs a permission', integer)
     .option('--region <code>', 'region it may run in (repeatable; default: any)', collect);
 }
