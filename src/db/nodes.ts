@@ -69,7 +69,7 @@ export interface NewNode {
 export async function createNode(sql: Sql, node: NewNode): Promise<NodeRecord | null> {
   const [row] = await sql.query<{ id: string }>(
     `insert into nodes (id, account_id, name, region_code, labels) values ($1, $2, $3, $4, $5)
-     on conflict (account_id, name) do nothing returning id`,
+     on conflict (account_id, name) where status <> 'removed' do nothing returning id`,
     [node.id, node.accountId, node.name, node.regionCode, JSON.stringify(node.labels)],
   );
   return row === undefined ? null : getNode(sql, { id: row.id, accountId: node.accountId });
