@@ -99,7 +99,7 @@ class Agent {
     this.#report(run, { kind: 'preparing', progress: null });
     this.#report(run, running);
     this.#exits.add(this.#report(run, exited));
-    this.#report(run, { kind: 'released', is_log_complete: true, steps: [] });
+    this.#report(run, released);
   }
 
   #report(run: DesiredRun, event: RunEvent): number {
@@ -116,6 +116,19 @@ const running: RunEvent = {
 const exited: RunEvent = {
   ...{ kind: 'exited', exit_code: 0, exit_signal: null, is_oom_killed: false, ended_ms_ago: 0, ran_ms: 0 },
   ...{ error: null, last_log_lines: '' },
+};
+
+const gone = { state: 'gone', why: null } as const;
+/** As long as a real one, since the server stores it with each run. */
+const released: RunEvent = {
+  ...{ kind: 'released', is_log_complete: true },
+  steps: ['exited', 'log_stored', 'removed', 'processes_gone', 'networks_gone', 'volumes_gone'].map(
+    (step) => ({ step, took_ms: 0 }),
+  ),
+  proof: {
+    ...{ is_whole: true, container: gone, processes: gone, networks: gone },
+    ...{ volumes: { state: 'none', why: null }, gpus: [] },
+  },
 };
 
 let agents: Agent[] = [];

@@ -5,6 +5,7 @@ import type { JobRunStatus, JobStatus, JobTask, NodeLossPolicy, TeardownState } 
 import type { JobState, RunState } from '../domain/transition.ts';
 import type { Sql } from './database.ts';
 import { toTeardown } from './job-rows.ts';
+import { type StoredReceipt, toReceipt } from './receipts.ts';
 
 export interface LockedRun {
   jobId: string;
@@ -60,6 +61,8 @@ export interface LockedRow {
   stop_grace_ms: number | null;
   progress: unknown;
   image_digest: string | null;
+  container_id: string | null;
+  receipt: StoredReceipt | null;
   cpu_count: number;
   ram_bytes: number;
   storage_bytes: number;
@@ -75,7 +78,7 @@ const lockRunsStatement = {
       j.status_detail as job_status_detail, j.avoid_node_ids,
       r.node_id, r.attempt, r.status, r.desired, r.run_deadline_at, r.started_at, r.ended_at, r.released_at,
       r.exit_code, r.exit_signal, r.is_oom_killed, r.status_reason, r.status_detail, r.teardown_state,
-      r.teardown_requested_at, r.teardown_deadline_at, r.stop_grace_ms, r.progress, r.image_digest,
+      r.teardown_requested_at, r.teardown_deadline_at, r.stop_grace_ms, r.progress, r.image_digest, r.container_id, r.receipt,
       r.cpu_count, r.ram_bytes, r.storage_bytes
     from job_runs r join jobs j on j.id = r.job_id
     where r.id = any ($1::uuid[]) order by j.id, r.id for update of j, r`,
@@ -141,5 +144,7 @@ function toRunState(row: LockedRow): RunState {
     stopGraceMs: row.stop_grace_ms,
     progress: row.progress,
     imageDigest: row.image_digest,
+    containerId: row.container_id,
+    receipt: toReceipt(row.receipt),
   };
 }

@@ -1,6 +1,7 @@
 // Life events of runs, applied in batches: rows are locked, the domain decides, one statement writes.
 
 import { extendStartDeadline, type StartDeadline } from '../domain/image-start-deadline.ts';
+import { isProved } from '../domain/receipt.ts';
 import {
   type JobState,
   type LifeEvent,
@@ -10,6 +11,7 @@ import {
 } from '../domain/transition.ts';
 import type { Database, Sql } from './database.ts';
 import { openPorts, type PortsWanted } from './gateway-ports.ts';
+import { toStoredReceipt } from './receipts.ts';
 import { type LockedRun, lockRuns, toJobState, toLockedRun } from './run-event-rows.ts';
 
 /** An event for one run. `from` fences: reports of another node or another attempt change nothing. */
@@ -181,20 +183,26 @@ function isWorthRecording(
     before.job.status !== after.job.status ||
     before.run.status !== after.run?.status ||
     before.run.teardown?.state !== after.run?.teardown?.state ||
-    before.run.releasedAtMs !== after.run?.releasedAtMs
+    before.run.releasedAtMs !== after.run?.releasedAtMs ||
+    before.run.receipt !== after.run?.receipt
   );
 }
 
 function recordOf(event: LifeEvent, before: LockedRun, after: LockedRun): EventRecord {
-  const detail = event.kind === 'released' ? { steps: event.steps } : after.run.statusDetail;
   return {
     jobId: after.jobId,
     runId: after.runId,
     kind: event.kind,
     from: before.run.status,
     to: after.run.status,
-    detail,
+    detail: detailOf(event, after.run),
   };
+}
+
+function detailOf(event: LifeEvent, run: RunState): Record<string, unknown> | null {
+  if (event.kind === 'teardown_step') return { step: event.step, after_ms: event.afterMs, text: event.text };
+  if (event.kind === 'released') return { is_verified: isProved(event.proof) };
+  return run.statusDetail;
 }
 
 const time = (column: string) => `to_timestamp(i.${column} / 1000)`;
@@ -210,7 +218,8 @@ const writeStates = {
         ended_at double precision, released_at double precision, exit_code integer, exit_signal text,
         is_oom_killed boolean, status_reason text, status_detail jsonb, teardown_state text,
         teardown_requested_at double precision, teardown_deadline_at double precision, stop_grace_ms integer,
-        progress jsonb, image_digest text, is_ended boolean, start_deadline_at double precision)
+        progress jsonb, image_digest text, is_ended boolean, start_deadline_at double precision, container_id text,
+        is_log_complete boolean, receipt jsonb)
     ), runs_written as (
       update job_runs r set status = i.status, desired = i.desired, run_deadline_at = ${time('run_deadline_at')},
         started_at = ${time('started_at')}, ended_at = ${time('ended_at')}, released_at = ${time('released_at')},
@@ -218,7 +227,8 @@ const writeStates = {
         status_reason = i.status_reason, status_detail = i.status_detail, teardown_state = i.teardown_state,
         teardown_requested_at = ${time('teardown_requested_at')},
         teardown_deadline_at = ${time('teardown_deadline_at')}, stop_grace_ms = i.stop_grace_ms,
-        progress = i.progress, image_digest = i.image_digest, updated_at = flotilla_now(),
+        progress = i.progress, image_digest = i.image_digest, container_id = i.container_id,
+        is_log_complete = i.is_log_complete, receipt = i.receipt, updated_at = flotilla_now(),
         start_deadline_at = ${time('start_deadline_at')},
         token_sealed = case when i.is_ended then null else r.token_sealed end,
         ports = case when i.is_ended then '[]' else r.ports end
@@ -331,6 +341,9 @@ function writtenRun(held: LockedRun | undefined) {
       stop_grace_ms: run.stopGraceMs,
       progress: run.progress,
       image_digest: run.imageDigest,
+      container_id: run.containerId,
+      is_log_complete: run.receipt.proof?.isLogComplete ?? null,
+      receipt: toStoredReceipt(run.receipt),
       start_deadline_at: held.startDeadline.atMs,
       is_ended: run.status !== 'ASSIGNED' && run.status !== 'PREPARING' && run.status !== 'RUNNING',
     },

@@ -1,4 +1,5 @@
 // Builders for tests of a job's life: jobs, runs and ends that say only what the test is about.
+import { emptyReceipt, type RunProof } from './receipt.ts';
 import type { RunEnd } from './run-end.ts';
 import type { JobState, RunState } from './transition.ts';
 
@@ -18,7 +19,25 @@ export function aPlacedRun(wish: Partial<RunState> = {}): RunState {
     ...{ nodeId: 'node-1', attempt: 1, status: 'ASSIGNED', desired: 'run', runDeadlineAtMs: null },
     ...{ startedAtMs: null, endedAtMs: null, releasedAtMs: null, exitCode: null, exitSignal: null },
     ...{ isOomKilled: false, statusReason: null, statusDetail: null, teardown: null, stopGraceMs: null },
-    ...{ progress: null, imageDigest: null },
+    ...{ progress: null, imageDigest: null, containerId: null, receipt: emptyReceipt },
+    ...wish,
+  };
+}
+
+/** The proof of an agent that saw the whole end of a run without GPUs. */
+export function aProof(wish: Partial<RunProof> = {}): RunProof {
+  const gone = { state: 'gone', why: null } as const;
+  const none = { state: 'none', why: null } as const;
+  return {
+    ...{
+      isWhole: true,
+      isLogComplete: true,
+      container: gone,
+      processes: gone,
+      networks: gone,
+      volumes: none,
+    },
+    ...{ gpus: [], steps: [] },
     ...wish,
   };
 }

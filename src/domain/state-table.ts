@@ -44,6 +44,7 @@ export const reachableCells: readonly ReachableCell[] = [
       placed: ['ASSIGNED/ASSIGNED'],
       assign_timeout: ['FAILED/FAILED', 'ignored'],
       stop_requested: ['CANCELLED/FAILED'],
+      teardown_step: once,
       released: once,
       node_lost: once,
     },
@@ -56,6 +57,7 @@ export const reachableCells: readonly ReachableCell[] = [
       running: ['RUNNING/RUNNING'],
       no_public_port: failing,
       exited: ends,
+      teardown_step: once,
       released: fails,
       start_timeout: failing,
       node_drained: failing,
@@ -70,6 +72,7 @@ export const reachableCells: readonly ReachableCell[] = [
       running: ['RUNNING/RUNNING'],
       no_public_port: failing,
       exited: ends,
+      teardown_step: once,
       released: fails,
       start_timeout: failing,
       node_drained: failing,
@@ -96,6 +99,7 @@ export const reachableCells: readonly ReachableCell[] = [
     on: {
       stop_requested: ['CANCELLED/CANCELLING'],
       exited: ends,
+      teardown_step: once,
       released: fails,
       run_timeout: ['RUNNING/FAILING', 'FAILED/FAILING'],
       node_drained: ['RUNNING/FAILING', 'FAILED/FAILING'],
@@ -118,7 +122,7 @@ export const reachableCells: readonly ReachableCell[] = [
   },
   {
     ...{ job: 'COMPLETED', run: 'COMPLETED', meaning: 'exited with code 0' },
-    on: { released: once, node_lost: once },
+    on: { teardown_step: once, released: once, node_lost: once },
   },
   {
     ...{ job: 'FAILED', run: 'none', meaning: 'no node could take it in time' },
@@ -140,7 +144,7 @@ export const reachableCells: readonly ReachableCell[] = [
   },
   {
     ...{ job: 'FAILED', run: 'FAILED', meaning: 'failed for good' },
-    on: { released: once, node_lost: once },
+    on: { teardown_step: once, released: once, node_lost: once },
   },
   {
     ...{ job: 'CANCELLED', run: 'none', meaning: 'stopped before it was placed' },
@@ -172,7 +176,7 @@ export const reachableCells: readonly ReachableCell[] = [
   },
   {
     ...{ job: 'CANCELLED', run: 'FAILED', meaning: 'stopped between a failed run and its retry' },
-    on: { released: once, node_lost: once },
+    on: { teardown_step: once, released: once, node_lost: once },
   },
   {
     ...{
@@ -180,7 +184,7 @@ export const reachableCells: readonly ReachableCell[] = [
       run: 'CANCELLED',
       meaning: 'stopped; nothing of the run is left, or its node is fenced',
     },
-    on: {},
+    on: { released: once },
   },
 ];
 

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { isTerminal, nodeLossPolicies, type TeardownState } from './job.ts';
-import { anEnd, aPendingJob, aPlacedRun } from './life-builders.ts';
+import { anEnd, aPendingJob, aPlacedRun, aProof } from './life-builders.ts';
+import { isProved, teardownSteps } from './receipt.ts';
 import { maxLostRetries, mayBeReplaced } from './replacement.ts';
 import { type JobState, type LifeEvent, type LifeState, type RunState, transition } from './transition.ts';
 
@@ -54,12 +55,18 @@ const anyEvent: fc.Arbitrary<EventMaker> = fc.oneof(
   },
   {
     weight: 2,
-    arbitrary: fc.constantFrom('signalled' as const, 'killed' as const).map(
+    arbitrary: fc.constantFrom(...teardownSteps).map(
       (step): EventMaker =>
-        () => ({ kind: 'teardown_step', step }),
+        () => ({ kind: 'teardown_step', step, afterMs: null, text: null }),
     ),
   },
-  { weight: 3, arbitrary: fc.constant<EventMaker>(() => ({ kind: 'released', steps: [] })) },
+  {
+    weight: 3,
+    arbitrary: fc.constantFrom(aProof(), aProof({ processes: { state: 'not_seen', why: 'x' } }), null).map(
+      (proof): EventMaker =>
+        () => ({ kind: 'released', proof }),
+    ),
+  },
   { weight: 1, arbitrary: fc.constant<EventMaker>(() => ({ kind: 'start_timeout' })) },
   { weight: 1, arbitrary: fc.constant<EventMaker>(() => ({ kind: 'run_timeout' })) },
   {
@@ -81,7 +88,12 @@ const stopped = (graceMs: number): LifeEvent => ({
   kind: 'stop_requested',
   reason: { text: 'enough', detail: {}, graceMs },
 });
-const running = (startedAtMs: number): LifeEvent => ({ kind: 'running', startedAtMs, imageDigest: null });
+const running = (startedAtMs: number): LifeEvent => ({
+  kind: 'running',
+  startedAtMs,
+  imageDigest: null,
+  containerId: null,
+});
 const exited = (endedAtMs: number, exitCode: number): LifeEvent => ({
   kind: 'exited',
   end: anEnd({ endedAtMs, exitCode }),
@@ -156,7 +168,10 @@ holds('a terminal run changes only by its release, or makes way for the next att
     assert.equal(event.kind, 'placed');
     return;
   }
-  const withoutRelease = (run: RunState | null) => ({ ...run, releasedAtMs: null, teardown: null });
+  const withoutRelease = (run: RunState | null) => ({
+    ...run,
+    ...{ releasedAtMs: null, teardown: null, receipt: null },
+  });
   assert.deepEqual(withoutRelease(after.run), withoutRelease(before.run));
 });
 
@@ -195,14 +210,17 @@ holds('at most max_retry_count + 1 failures and 3 losses are followed by another
   if (run !== null) assert.ok(run.attempt <= job.maxRetryCount + 1 + maxLostRetries + step.drains);
 });
 
-holds('what the node is to blame for uses no retry, and never repeats a job that may run only once', (step) => {
-  const { before, after, event } = step;
-  const isNodesFault = event.kind === 'node_lost' || event.kind === 'node_drained' || isCutOff(event);
-  if (!isNodesFault) return;
-  assert.equal(after.job.failedRunCount, before.job.failedRunCount);
-  const isLive = before.run !== null && ['ASSIGNED', 'PREPARING', 'RUNNING'].includes(before.run.status);
-  if (isLive && !mayBeReplaced(before.job)) assert.equal(after.job.status, 'FAILED');
-});
+holds(
+  'what the node is to blame for uses no retry, and never repeats a job that may run only once',
+  (step) => {
+    const { before, after, event } = step;
+    const isNodesFault = event.kind === 'node_lost' || event.kind === 'node_drained' || isCutOff(event);
+    if (!isNodesFault) return;
+    assert.equal(after.job.failedRunCount, before.job.failedRunCount);
+    const isLive = before.run !== null && ['ASSIGNED', 'PREPARING', 'RUNNING'].includes(before.run.status);
+    if (isLive && !mayBeReplaced(before.job)) assert.equal(after.job.status, 'FAILED');
+  },
+);
 
 function isCutOff(event: LifeEvent): boolean {
   return event.kind === 'exited' && event.end.error?.code === 'cut_off';
@@ -269,15 +287,30 @@ const teardownRank: Record<TeardownState, number> = {
   ...{ requested: 0, signalled: 1, killed: 2, verified: 3, unverified: 3 },
 };
 
-holds('a teardown only goes on, and its end is final', (step) => {
+holds('a teardown only goes on, and its end is final but for the proof of a node that came back', (step) => {
   const before = step.before.run?.teardown;
   const after = step.after.run?.teardown;
   if (!isSameRun(step) || !before) return;
   assert.ok(after, 'a teardown record disappeared');
   assert.ok(teardownRank[after.state] >= teardownRank[before.state]);
-  if (teardownRank[before.state] === 3) assert.equal(after.state, before.state);
+  const isLateProof = before.state === 'unverified' && step.event.kind === 'released';
+  if (teardownRank[before.state] === 3 && !isLateProof) assert.equal(after.state, before.state);
   assert.deepEqual([after.requestedAtMs, after.deadlineAtMs], [before.requestedAtMs, before.deadlineAtMs]);
 });
+
+holds(
+  'a teardown is verified by a whole proof alone, and every released run has a proof or the loss of its node',
+  (step) => {
+    const { after, event } = step;
+    if (after.run === null) return;
+    const { receipt, teardown, releasedAtMs } = after.run;
+    if (teardown !== null) assert.equal(teardown.state === 'verified', isProved(receipt.proof));
+    if (receipt.proof !== null || receipt.fenced !== null) assert.notEqual(releasedAtMs, null);
+    if (!isSameRun(step) || step.before.run?.receipt.proof === receipt.proof) return;
+    assert.equal(step.before.run?.receipt.proof, null);
+    assert.ok(event.kind === 'released' && event.proof === receipt.proof);
+  },
+);
 
 holds('the first end that was seen stands', (step) => {
   if (!isSameRun(step) || step.before.run?.endedAtMs == null) return;

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type JobRunStatus, jobRunStatuses, jobStatuses } from './job.ts';
-import { anEnd, aPendingJob, aPlacedRun } from './life-builders.ts';
+import { anEnd, aPendingJob, aPlacedRun, aProof } from './life-builders.ts';
+import { teardownSteps } from './receipt.ts';
 import { maxLostRetries } from './replacement.ts';
 import {
   impossibleCells,
@@ -25,20 +26,21 @@ const stop: LifeEvent & { kind: 'stop_requested' } = {
   kind: 'stop_requested',
   reason: { text: 'enough', detail: { by: 'me' }, graceMs: 10 },
 };
+const aStart = { kind: 'running', startedAtMs: now, imageDigest: null, containerId: null } as const;
 /** Each kind of event with what its result may depend on. */
 const samples: { [K in LifeEvent['kind']]: readonly (LifeEvent & { kind: K })[] } = {
   placed: [{ kind: 'placed', run: aPlacedRun() }],
   assign_timeout: [{ kind: 'assign_timeout' }],
   stop_requested: [stop],
   preparing: [{ kind: 'preparing', progress: 'half' }],
-  running: [{ kind: 'running', startedAtMs: now, imageDigest: null }],
+  running: [{ kind: 'running', startedAtMs: now, imageDigest: null, containerId: null }],
   no_public_port: [{ kind: 'no_public_port', startedAtMs: now }],
   exited: [0, 1].map((exitCode) => ({ kind: 'exited', end: anEnd({ exitCode, endedAtMs: now }) })),
-  teardown_step: [
-    { kind: 'teardown_step', step: 'signalled' },
-    { kind: 'teardown_step', step: 'killed' },
-  ],
-  released: [{ kind: 'released', steps: [] }],
+  teardown_step: teardownSteps.map((step) => ({ kind: 'teardown_step', step, afterMs: 1, text: null })),
+  released: [aProof(), aProof({ processes: { state: 'not_seen', why: 'x' } }), null].map((proof) => ({
+    kind: 'released',
+    proof,
+  })),
   start_timeout: [{ kind: 'start_timeout' }],
   run_timeout: [{ kind: 'run_timeout' }],
   node_drained: [{ kind: 'node_drained', reason: 'maintenance' }],
@@ -130,12 +132,12 @@ const runningRun = aPlacedRun({ status: 'RUNNING', startedAtMs: 100, runDeadline
 
 test('a start sets the run deadline from the start itself, and none without a limit', () => {
   const state = { job: aPendingJob({ status: 'ASSIGNED' }), run: aPlacedRun() };
-  const started = change(state, { kind: 'running', startedAtMs: 700, imageDigest: 'sha256:1' }, now);
+  const started = change(state, { ...aStart, startedAtMs: 700, imageDigest: 'sha256:1' }, now);
   assert.equal(started.run?.runDeadlineAtMs, 60_700);
   assert.equal(started.job.startedAtMs, 700);
   assert.equal(started.run?.imageDigest, 'sha256:1');
   const unlimited = { ...state, job: { ...state.job, maxTimeoutRunMs: null } };
-  const endless = change(unlimited, { kind: 'running', startedAtMs: 700, imageDigest: null }, now);
+  const endless = change(unlimited, { ...aStart, startedAtMs: 700 }, now);
   assert.equal(endless.run?.runDeadlineAtMs, null);
 });
 
@@ -175,7 +177,7 @@ test('an exit after the stop is kept as evidence and changes neither status', ()
 test('a late start report after the end never puts the start after the end', () => {
   const stopped = change({ job: aPendingJob({ status: 'ASSIGNED' }), run: aPlacedRun() }, stop, now);
   const ended = change(stopped, { kind: 'exited', end: anEnd({ exitCode: 143, endedAtMs: 1100 }) }, 1200);
-  const late = change(ended, { kind: 'running', startedAtMs: 1150, imageDigest: null }, 1300);
+  const late = change(ended, { ...aStart, startedAtMs: 1150 }, 1300);
   assert.ok((late.run?.startedAtMs ?? Number.POSITIVE_INFINITY) <= (late.run?.endedAtMs ?? 0));
 });
 
@@ -225,7 +227,7 @@ test('a drain tears the run down, and the job goes on elsewhere where it may, co
     );
   const moved = drain({ maxRetryCount: 1, lostRunCount: 3, failedRunCount: 1 });
   assert.deepEqual([moved.job.status, moved.run?.status, moved.run?.desired], ['RUNNING', 'FAILING', 'stop']);
-  const ended = change(moved, { kind: 'released', steps: [] }, now + 5);
+  const ended = change(moved, { kind: 'released', proof: aProof() }, now + 5);
   assert.deepEqual([ended.job.status, ended.job.failedRunCount, ended.job.lostRunCount], ['PENDING', 1, 3]);
   assert.deepEqual(ended.job.avoidNodeIds, ['node-1']);
   assert.deepEqual(ended.run?.statusDetail, { code: 'node_drained' });
@@ -254,14 +256,14 @@ test('a run that its cut-off agent stopped counts as a loss of the node', () => 
 });
 
 test('a run that is released while nothing was reported of it fails with the reason', () => {
-  const gone = change({ job: runningJob, run: runningRun }, { kind: 'released', steps: [] }, now);
+  const gone = change({ job: runningJob, run: runningRun }, { kind: 'released', proof: aProof() }, now);
   assert.equal(gone.job.statusDetail?.code, 'container_disappeared');
   assert.deepEqual([gone.run?.status, gone.run?.endedAtMs, gone.run?.releasedAtMs], ['FAILED', now, now]);
 });
 
 test('teardown is verified by the release and unverified by the loss of the node', () => {
   const stopped = change({ job: runningJob, run: runningRun }, stop, now);
-  assert.equal(change(stopped, { kind: 'released', steps: [] }, now).run?.teardown?.state, 'verified');
+  assert.equal(change(stopped, { kind: 'released', proof: aProof() }, now).run?.teardown?.state, 'verified');
   assert.equal(change(stopped, { kind: 'node_lost', reason: 'x' }, now).run?.teardown?.state, 'unverified');
 });
 

@@ -13,8 +13,10 @@ import {
   type NodeLossPolicy,
   type TeardownState,
 } from './job.ts';
+import { isProved, type Receipt, type RunProof, type TeardownStep, withMark } from './receipt.ts';
 import { maxLostRetries, mayBeReplaced } from './replacement.ts';
 import { endOf, type RunEnd } from './run-end.ts';
+import { noPublicPortReason, runTimeoutReason, startTimeoutReason } from './teardown-reasons.ts';
 
 export interface JobState {
   status: JobStatus;
@@ -57,6 +59,9 @@ export interface RunState {
   stopGraceMs: number | null;
   progress: unknown;
   imageDigest: string | null;
+  /** As its agent told it; null until it did. */
+  containerId: string | null;
+  receipt: Receipt;
 }
 
 export interface StopReason {
@@ -71,12 +76,13 @@ export type LifeEvent =
   | { kind: 'assign_timeout' }
   | { kind: 'stop_requested'; reason: StopReason }
   | { kind: 'preparing'; progress: unknown }
-  | { kind: 'running'; startedAtMs: number; imageDigest: string | null }
+  | { kind: 'running'; startedAtMs: number; imageDigest: string | null; containerId: string | null }
   /** Its container runs, and the gateway had no public port left for it. */
   | { kind: 'no_public_port'; startedAtMs: number }
   | { kind: 'exited'; end: RunEnd }
-  | { kind: 'teardown_step'; step: 'signalled' | 'killed' }
-  | { kind: 'released'; steps: readonly unknown[] }
+  | { kind: 'teardown_step'; step: TeardownStep; afterMs: number | null; text: string | null }
+  /** `proof` null: an agent that is too old to say what it saw. */
+  | { kind: 'released'; proof: RunProof | null }
   | { kind: 'start_timeout' }
   | { kind: 'run_timeout' }
   /** The node is to be empty, and its deadline for that has passed. */
@@ -129,9 +135,9 @@ function runEvent(state: WithRun, event: RunLifeEvent, nowMs: number): Outcome {
     case 'exited':
       return exit(state, event.end, nowMs);
     case 'teardown_step':
-      return stepTeardown(state, event.step);
+      return stepTeardown(state, event, nowMs);
     case 'released':
-      return release(state, event.steps, nowMs);
+      return release(state, event.proof, nowMs);
     case 'start_timeout':
       return timeout(state, { reason: startTimeoutReason, statuses: ['ASSIGNED', 'PREPARING'], nowMs });
     case 'run_timeout':
@@ -142,19 +148,6 @@ function runEvent(state: WithRun, event: RunLifeEvent, nowMs: number): Outcome {
       return loseNode(state, event.reason, nowMs);
   }
 }
-
-const startTimeoutReason = {
-  code: 'start_timeout',
-  text: 'The container did not start within max_timeout_start_ms.',
-};
-const noPublicPortReason = {
-  code: 'no_public_port',
-  text: 'No public port was free for the job: all of the gateway are in use or rest after use. Try again later, stop jobs that publish ports, or widen --gateway-ports.',
-};
-const runTimeoutReason = {
-  code: 'run_timeout',
-  text: 'The job ran longer than max_timeout_run_ms and was stopped.',
-};
 
 function place({ job, run }: LifeState, next: RunState): Outcome {
   if (job.status !== 'PENDING') return ignored(`the job is ${job.status}`);
@@ -182,8 +175,8 @@ function prepare({ job, run }: WithRun, progress: unknown): Outcome {
   return ignored(`the run is ${run.status}`);
 }
 
-function start({ job, run }: WithRun, event: { startedAtMs: number; imageDigest: string | null }): Outcome {
-  const { startedAtMs, imageDigest } = event;
+function start({ job, run }: WithRun, event: LifeEvent & { kind: 'running' }): Outcome {
+  const { startedAtMs, imageDigest, containerId } = event;
   if (run.status === 'FAILING' || run.status === 'CANCELLING') {
     // Too late to count as RUNNING, yet it ran: what was used is kept.
     if (run.startedAtMs !== null) return ignored(`the run is ${run.status}`);
@@ -192,19 +185,20 @@ function start({ job, run }: WithRun, event: { startedAtMs: number; imageDigest:
       ...run,
       startedAtMs: Math.min(startedAtMs, run.endedAtMs ?? startedAtMs),
       imageDigest,
+      containerId,
     });
   }
   if (run.status !== 'ASSIGNED' && run.status !== 'PREPARING') return ignored(`the run is ${run.status}`);
   const runDeadlineAtMs = job.maxTimeoutRunMs === null ? null : startedAtMs + job.maxTimeoutRunMs;
   return changed(
     { ...job, status: 'RUNNING', startedAtMs: job.startedAtMs ?? startedAtMs },
-    { ...run, status: 'RUNNING', startedAtMs, runDeadlineAtMs, imageDigest, progress: null },
+    { ...run, status: 'RUNNING', startedAtMs, runDeadlineAtMs, imageDigest, containerId, progress: null },
   );
 }
 
 function exit({ job, run }: WithRun, end: RunEnd, nowMs: number): Outcome {
   if (isTerminal(run.status)) return ignored(`the run is ${run.status}`);
-  const ended = recordEnd(run, end);
+  const ended = recordEnd(run, end, nowMs);
   if (run.status === 'FAILING' || run.status === 'CANCELLING') {
     return run.endedAtMs === null ? changed(job, ended) : ignored('its end is known');
   }
@@ -216,26 +210,49 @@ function exit({ job, run }: WithRun, end: RunEnd, nowMs: number): Outcome {
   return changed(detail.code === cutOffCode ? failOrReplace(job, failure) : failOrRetry(job, failure), final);
 }
 
-function stepTeardown({ job, run }: WithRun, step: 'signalled' | 'killed'): Outcome {
-  if (run.teardown === null || isTerminal(run.status)) return ignored('no teardown is under way');
-  const rank = { requested: 0, signalled: 1, killed: 2, verified: 3, unverified: 3 };
-  if (rank[step] <= rank[run.teardown.state]) return ignored('the teardown is further');
-  return changed(job, { ...run, teardown: { ...run.teardown, state: step } });
+const teardownRank = { requested: 0, signalled: 1, killed: 2, verified: 3, unverified: 3 };
+
+function stepTeardown(
+  { job, run }: WithRun,
+  { step, afterMs, text }: LifeEvent & { kind: 'teardown_step' },
+  nowMs: number,
+): Outcome {
+  if (run.releasedAtMs !== null) return ignored('its teardown has ended');
+  // What a node stops by itself is not a teardown yet, but it can get stuck like one.
+  const isUnderWay = run.teardown !== null || isTerminal(run.status) || step === 'stuck';
+  if (!isUnderWay) return ignored('no teardown is under way');
+  const receipt = withMark(run.receipt, step, { atMs: nowMs, afterMs, text });
+  const moves = step === 'signalled' || step === 'killed';
+  if (moves && run.teardown !== null && teardownRank[step] > teardownRank[run.teardown.state])
+    return changed(job, { ...run, receipt, teardown: { ...run.teardown, state: step } });
+  return receipt === run.receipt ? ignored('the step is known') : changed(job, { ...run, receipt });
 }
 
-function release(state: WithRun, steps: readonly unknown[], nowMs: number): Outcome {
+function release(state: WithRun, proof: RunProof | null, nowMs: number): Outcome {
   const { job, run } = state;
-  if (run.releasedAtMs !== null) return ignored('its resources are back already');
-  const endedAtMs = run.endedAtMs ?? nowMs;
-  const teardown: TeardownRecord | null = run.teardown && { ...run.teardown, state: 'verified' };
-  const gone = { ...run, releasedAtMs: nowMs, endedAtMs, teardown, progress: null };
-  if (isTerminal(run.status)) return changed(job, gone);
-  if (run.status === 'CANCELLING') return changed(job, { ...gone, status: 'CANCELLED' });
-  if (run.status === 'FAILING') return changed(returnToPending(job, nowMs), { ...gone, status: 'FAILED' });
+  if (run.releasedAtMs !== null) return proveLate(state, proof, nowMs);
+  const gone = { ...proved(run, proof, nowMs), releasedAtMs: nowMs, progress: null };
+  const ended = { ...gone, endedAtMs: run.endedAtMs ?? nowMs };
+  if (isTerminal(run.status)) return changed(job, ended);
+  if (run.status === 'CANCELLING') return changed(job, { ...ended, status: 'CANCELLED' });
+  if (run.status === 'FAILING') return changed(returnToPending(job, nowMs), { ...ended, status: 'FAILED' });
   const text = 'The container disappeared from the node before its end was seen.';
-  const detail = { code: 'container_disappeared', steps };
-  const failed: RunState = { ...gone, status: 'FAILED', statusReason: text, statusDetail: detail };
+  const detail = { code: 'container_disappeared' };
+  const failed: RunState = { ...ended, status: 'FAILED', statusReason: text, statusDetail: detail };
   return changed(failOrRetry(job, { nodeId: run.nodeId, text, detail, nowMs }), failed);
+}
+
+/** Its node was given up and came back: what it says now is what was missing. The resources went back with the fencing. */
+function proveLate({ job, run }: WithRun, proof: RunProof | null, nowMs: number): Outcome {
+  const isMissing = run.receipt.fenced !== null && run.receipt.proof === null;
+  if (!isMissing || proof === null) return ignored('its resources are back already');
+  return changed(job, proved(run, proof, nowMs));
+}
+
+function proved(run: RunState, proof: RunProof | null, nowMs: number): RunState {
+  const state = isProved(proof) ? 'verified' : 'unverified';
+  const receipt = { ...run.receipt, proof, provedAtMs: proof === null ? null : nowMs };
+  return { ...run, receipt, teardown: run.teardown && { ...run.teardown, state } };
 }
 
 /** Never RUNNING: whoever waits for that expects a way in. The node is not to blame, so it is not avoided. */
@@ -284,7 +301,9 @@ function loseNode({ job, run }: WithRun, reason: string, nowMs: number): Outcome
   if (run.releasedAtMs !== null) return ignored('its resources are back already');
   const detail = { code: 'node_lost' };
   const teardown: TeardownRecord | null = run.teardown && { ...run.teardown, state: 'unverified' };
-  const fenced = { ...run, releasedAtMs: nowMs, endedAtMs: run.endedAtMs ?? nowMs, teardown, progress: null };
+  const receipt = { ...run.receipt, fenced: { atMs: nowMs, reason } };
+  const gone = { ...run, releasedAtMs: nowMs, endedAtMs: run.endedAtMs ?? nowMs, progress: null };
+  const fenced = { ...gone, teardown, receipt };
   if (isTerminal(run.status)) return changed(job, fenced);
   if (run.status === 'CANCELLING') return changed(job, { ...fenced, status: 'CANCELLED' });
   if (run.status === 'FAILING') return changed(returnToPending(job, nowMs), { ...fenced, status: 'FAILED' });
@@ -292,10 +311,11 @@ function loseNode({ job, run }: WithRun, reason: string, nowMs: number): Outcome
   return changed(failOrReplace(job, { nodeId: run.nodeId, text: reason, detail, nowMs }), lost);
 }
 
-function recordEnd(run: RunState, end: RunEnd): RunState {
+function recordEnd(run: RunState, end: RunEnd, nowMs: number): RunState {
   const endedAtMs = run.startedAtMs === null ? end.endedAtMs : Math.max(end.endedAtMs, run.startedAtMs);
   const { exitCode, exitSignal, isOomKilled } = end;
-  return { ...run, endedAtMs, exitCode, exitSignal, isOomKilled };
+  const receipt = withMark(run.receipt, 'exited', { atMs: nowMs, afterMs: null, text: null });
+  return { ...run, endedAtMs, exitCode, exitSignal, isOomKilled, receipt };
 }
 
 function tearDown(

@@ -3,6 +3,7 @@ import type { Database } from '../db/database.ts';
 import { setPortState } from '../db/gateway-ports.ts';
 import type { Hints } from '../db/hints.ts';
 import { type AppliedEvent, applyRunEvents } from '../db/run-events.ts';
+import type { RunProof } from '../domain/receipt.ts';
 import type { LifeEvent } from '../domain/transition.ts';
 import type { RunEvent } from '../protocol/agent-messages.ts';
 import { createBatcher } from './batcher.ts';
@@ -85,13 +86,38 @@ function movesPorts(event: RunEvent): boolean {
   return event.kind === 'exited' || (event.kind === 'running' && event.ports.length > 0);
 }
 
+function toProof({
+  proof,
+  is_log_complete: isLogComplete,
+  steps,
+}: RunEvent & { kind: 'released' }): RunProof | null {
+  if (proof === undefined) return null;
+  const { is_whole: isWhole, gpus, ...remains } = proof;
+  return {
+    ...remains,
+    isWhole,
+    isLogComplete,
+    gpus: gpus.map(({ baseline_mib: baselineMib, used_mib: usedMib, ...gpu }) => ({
+      ...gpu,
+      baselineMib,
+      usedMib,
+    })),
+    steps: steps.map(({ step, took_ms: afterMs }) => ({ step, afterMs })),
+  };
+}
+
 /** `nowMs` is the database's time at which the report arrived. */
 function toLifeEvent(event: LifeReport['event'], nowMs: number): LifeEvent {
   switch (event.kind) {
     case 'preparing':
       return { kind: 'preparing', progress: event.progress };
     case 'running':
-      return { kind: 'running', startedAtMs: nowMs - event.started_ms_ago, imageDigest: event.image_digest };
+      return {
+        kind: 'running',
+        startedAtMs: nowMs - event.started_ms_ago,
+        imageDigest: event.image_digest,
+        containerId: event.container_id ?? null,
+      };
     case 'exited':
       return {
         kind: 'exited',
@@ -105,8 +131,13 @@ function toLifeEvent(event: LifeReport['event'], nowMs: number): LifeEvent {
         },
       };
     case 'teardown':
-      return { kind: 'teardown_step', step: event.step };
+      return {
+        kind: 'teardown_step',
+        step: event.step,
+        afterMs: event.after_ms ?? null,
+        text: event.reason ?? null,
+      };
     case 'released':
-      return { kind: 'released', steps: event.steps };
+      return { kind: 'released', proof: toProof(event) };
   }
 }

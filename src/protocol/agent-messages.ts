@@ -1,6 +1,8 @@
 // Messages of the control connection between a node's agent and the hub; every one is a hint to look again.
 import Type, { type Static } from 'typebox';
 import { jobRunStatuses } from '../domain/job.ts';
+import { teardownSteps } from '../domain/receipt.ts';
+import { RunProof } from './run-proof.ts';
 import { Nullable, Uuid, Words } from './schema.ts';
 
 /** Hello carries it; a server of protocol N accepts agents of N and N-1. */
@@ -84,6 +86,8 @@ const Running = Type.Object({
   kind: Type.Literal('running'),
   /** Age of the start by the agent's monotonic clock; the server stamps the time. */
   started_ms_ago: Duration,
+  /** The engine's name for it; absent from agents that do not tell it. */
+  container_id: Type.Optional(Nullable(Type.String({ maxLength: 128 }))),
   image_digest: Nullable(Type.String({ maxLength: 256 })),
   image_size_bytes: Nullable(Bytes),
   /** Container ports to publish: the job's, else the image's EXPOSE list; 22 where the job has an SSH key. */
@@ -108,14 +112,23 @@ const Exited = Type.Object({
   error: Type.Unsafe<RunError | null>({ ...RunError, type: ['object', 'null'] }),
   last_log_lines: Type.String({ maxLength: 16_384 }),
 });
-const TeardownStep = Type.Object({ kind: Type.Literal('teardown'), step: Words(['signalled', 'killed']) });
-/** Proof of the end: the container is removed, none of its processes lives, its last log byte is acknowledged. */
+/** A teardown as it goes; `delivered`: the agent heard of the stop, `stuck`: it is past its deadline and goes on. */
+const TeardownStep = Type.Object({
+  kind: Type.Literal('teardown'),
+  step: Words(teardownSteps),
+  /** By the agent's monotonic clock, since it began with this teardown. */
+  after_ms: Type.Optional(Duration),
+  reason: Type.Optional(Type.String({ maxLength: 1024 })),
+});
+/** The end: nothing of the run is left as far as `proof` says. Without one the agent only claims it. */
 const Released = Type.Object({
   kind: Type.Literal('released'),
   is_log_complete: Type.Boolean(),
+  /** `took_ms` since the first of them, by the agent's monotonic clock. */
   steps: Type.Array(Type.Object({ step: Type.String({ maxLength: 64 }), took_ms: Duration }), {
     maxItems: 64,
   }),
+  proof: Type.Optional(RunProof),
 });
 export const RunEvent = Type.Union([Preparing, Running, PortState, Exited, TeardownStep, Released]);
 export type RunEvent = Static<typeof RunEvent>;
@@ -227,6 +240,8 @@ export const DesiredRun = Type.Object({
   ram_bytes: Bytes,
   storage_bytes: Bytes,
   gpu_uuids: Type.Array(Type.String()),
+  /** Of its container, once an agent told it: to look for what is left when the container itself is gone. */
+  container_id: Type.Optional(Nullable(Type.String())),
   /** Bytes already stored per stream, and the position that came with the last of them. */
   log: Type.Object({
     stdout: Type.Object({ offset: Bytes, position: Nullable(Type.String()) }),
@@ -250,10 +265,16 @@ export const Desired = Type.Object({
   is_complete: Type.Boolean(),
   runs: Type.Array(DesiredRun),
 });
-/** Runs the database knows as ended: their containers are removed at once, without a report. */
+/** Runs the database knows as ended: what is left of them is removed at once, and only that it is gone is reported. */
 export const Kill = Type.Object({
   type: Type.Literal('kill'),
-  runs: Type.Array(Type.Object({ run_uuid: Uuid, attempt: Attempt })),
+  runs: Type.Array(
+    Type.Object({
+      run_uuid: Uuid,
+      attempt: Attempt,
+      container_id: Type.Optional(Nullable(Type.String())),
+    }),
+  ),
 });
 export const ReportAck = Type.Object({ type: Type.Literal('report_ack'), sequence: Type.Integer() });
 /** All bytes of the stream below `offset` are stored. */

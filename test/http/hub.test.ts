@@ -6,7 +6,7 @@ import { newId } from '../../src/main/ids.ts';
 import { agentConnectPath, protocolVersion, type RunEvent } from '../../src/protocol/agent-messages.ts';
 import type { Node } from '../../src/protocol/node.ts';
 import { regionCodes } from '../../src/protocol/schema.ts';
-import { HandAgent, UpgradeRefused } from '../support/agent.ts';
+import { HandAgent, released, UpgradeRefused } from '../support/agent.ts';
 import { aJob, anInventory } from '../support/builders.ts';
 import type { Client } from '../support/client.ts';
 import { eventually, startTestServer } from '../support/server.ts';
@@ -25,11 +25,6 @@ const exited = (code: number): RunEvent => ({
   ...{ kind: 'exited', exit_code: code, exit_signal: null, is_oom_killed: false, ended_ms_ago: 0, ran_ms: 5 },
   ...{ error: null, last_log_lines: code === 0 ? '' : 'boom\n' },
 });
-const released: RunEvent = {
-  kind: 'released',
-  is_log_complete: true,
-  steps: [{ step: 'removed', took_ms: 3 }],
-};
 
 interface Registered {
   id: string;

@@ -86,7 +86,7 @@ for (const [state, events] of live) {
       ['killed', 'killed'],
       ['signalled', 'killed'],
     ] as const) {
-      await report(server, run, { kind: 'teardown_step', step });
+      await report(server, run, { kind: 'teardown_step', step, afterMs: 3, text: null });
       assert.equal((await admin.getJob(job.uuid)).teardown?.state, told);
     }
     await report(server, run, exited(143));

@@ -13,6 +13,18 @@ import {
 import { anInventory } from './builders.ts';
 import type { Client } from './client.ts';
 
+const gone = { state: 'gone', why: null } as const;
+/** What an agent reports when nothing of a run is left. */
+export const released: RunEvent = {
+  kind: 'released',
+  is_log_complete: true,
+  steps: [],
+  proof: {
+    ...{ is_whole: true, container: gone, processes: gone, networks: gone },
+    ...{ volumes: { state: 'none', why: null }, gpus: [] },
+  },
+};
+
 type MessageOf<T extends ServerMessage['type']> = Extract<ServerMessage, { type: T }>;
 
 const patienceMs = 10_000;

@@ -4,6 +4,7 @@ import type { Database } from '../../src/db/database.ts';
 import type { Leadership } from '../../src/db/leadership.ts';
 import { writePlan } from '../../src/db/placement.ts';
 import { type AppliedEvent, applyRunEvents } from '../../src/db/run-events.ts';
+import { aProof } from '../../src/domain/life-builders.ts';
 import type { LifeEvent } from '../../src/domain/transition.ts';
 import { newId } from '../../src/main/ids.ts';
 
@@ -58,11 +59,13 @@ export async function report(
 }
 
 export const preparing: LifeEvent = { kind: 'preparing', progress: null };
-export const released: LifeEvent = { kind: 'released', steps: [] };
+/** With the proof that nothing is left. */
+export const released: LifeEvent = { kind: 'released', proof: aProof() };
 export const running = (nowMs: number): LifeEvent => ({
   kind: 'running',
   startedAtMs: nowMs,
   imageDigest: null,
+  containerId: null,
 });
 
 export function exited(exitCode = 0): (nowMs: number) => LifeEvent {
