@@ -1,6 +1,7 @@
 // Retention: partitions are made ahead and dropped when their time is over.
 import type { Database, Sql } from './database.ts';
 import { dropOldNonces } from './nonces.ts';
+import { oneAtATime } from './start-lock.ts';
 
 export interface Retention {
   logDays: number;
@@ -13,8 +14,8 @@ export const defaultRetention: Retention = { logDays: 30, eventDays: 90 };
 const idempotencyBatch = 1_000;
 
 /** Makes the coming days' partitions; needed before the first event or log line. */
-export async function ensurePartitions(sql: Sql): Promise<void> {
-  await sql.query('select flotilla_ensure_partitions(flotilla_now())');
+export async function ensurePartitions(database: Database): Promise<void> {
+  await oneAtATime(database, (sql) => sql.query('select flotilla_ensure_partitions(flotilla_now())'));
 }
 
 /** One round of keeping house; safe to run from every replica. */
