@@ -1,5 +1,5 @@
 // The catalogue of API errors: code, status and sentence in one place, and how any failure becomes the envelope.
-import { DatabaseUnavailable } from '../db/database.ts';
+import { DatabaseFull, DatabaseUnavailable } from '../db/database.ts';
 import type { ErrorBody, ErrorCode, FieldIssue } from '../protocol/error.ts';
 
 const statusOf = {
@@ -70,6 +70,13 @@ export function nonceReused(): ApiError {
 /** Any failure as the error the client sees; what is not foreseen tells nothing of the inside. */
 export function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
+  if (error instanceof DatabaseFull) {
+    return new ApiError(
+      'unavailable',
+      "The server's disk is full and nothing was stored; repeat the request when its operator has freed space.",
+      { retryAfterSeconds: 10, cause: error },
+    );
+  }
   if (error instanceof DatabaseUnavailable) {
     return new ApiError('unavailable', 'The database cannot be reached right now; repeat the request.', {
       retryAfterSeconds: 1,

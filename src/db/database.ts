@@ -30,6 +30,11 @@ export class DatabaseUnavailable extends Error {
   override name = 'DatabaseUnavailable';
 }
 
+/** Its disk is full, so nothing can be stored: 503, safe to repeat once there is space. */
+export class DatabaseFull extends DatabaseUnavailable {
+  override name = 'DatabaseFull';
+}
+
 export interface DatabaseOptions {
   connection: DatabaseConnection;
   /** Past the pooler that `connection` goes through, which hands its sessions round; absent: there is none. */
@@ -69,6 +74,8 @@ export function createDatabase(options: DatabaseOptions): Database {
     try {
       return await work(client);
     } catch (error) {
+      if (sqlState(error) === diskFull)
+        throw new DatabaseFull("The database's disk is full.", { cause: error });
       failure = error instanceof Error && isConnectionLoss(error) ? error : undefined;
       throw failure ? new DatabaseUnavailable('The database connection was lost.', { cause: error }) : error;
     } finally {
@@ -163,6 +170,7 @@ export function sqlState(error: unknown): string | undefined {
   return error instanceof pg.DatabaseError ? error.code : undefined;
 }
 
+const diskFull = '53100';
 const lossStates = new Set(['57P01', '57P02', '57P03', '53300', '25P03']);
 const lossMessage =
   /ECONN|ENOENT|EPIPE|ETIMEDOUT|EHOSTUNREACH|Connection terminated|timeout exceeded|not queryable|Query read timeout/i;

@@ -1,5 +1,5 @@
 // Log chunks of agents: stored in batches per node and acknowledged by offset.
-import type { Database } from '../db/database.ts';
+import { type Database, DatabaseUnavailable } from '../db/database.ts';
 import type { Hints } from '../db/hints.ts';
 import { appendLogChunks, type LogCap } from '../db/run-logs.ts';
 import type { LogChunk } from '../protocol/agent-messages.ts';
@@ -13,24 +13,31 @@ export interface LogSinkDeps {
   onError: (error: unknown) => void;
 }
 
+interface SentChunk {
+  session: AgentSession;
+  chunk: LogChunk;
+}
+
 const maxBatch = 200;
 
 /** Stores chunks; one that cannot be stored is not acknowledged, and the agent sends it again after it reconnects. */
 export function createLogSink(deps: LogSinkDeps) {
-  return createBatcher<{ session: AgentSession; chunk: LogChunk }>({
+  const giveBack = (error: unknown, batch: SentChunk[]) => {
+    deps.onError(error);
+    for (const { session } of batch) session.close('log not stored');
+  };
+  return createBatcher<SentChunk>({
     maxSize: maxBatch,
-    onError: (error, batch) => {
-      deps.onError(error);
-      for (const { session } of batch) session.close('log not stored');
-    },
+    onError: giveBack,
     async write(batch) {
       const bySession = Map.groupBy(batch, (entry) => entry.session);
-      for (const [session, entries] of bySession)
-        await store(
-          session,
-          entries.map((entry) => entry.chunk),
-          deps,
-        );
+      for (const [session, entries] of bySession) {
+        const chunks = entries.map((entry) => entry.chunk);
+        await store(session, chunks, deps).catch((error) => {
+          if (error instanceof DatabaseUnavailable) throw error;
+          giveBack(error, entries);
+        });
+      }
     },
   });
 }

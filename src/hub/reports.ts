@@ -1,5 +1,5 @@
 // Reports of agents: turned into life events, applied in batches over all nodes, and acknowledged once stored.
-import type { Database } from '../db/database.ts';
+import { type Database, DatabaseUnavailable } from '../db/database.ts';
 import { setPortState } from '../db/gateway-ports.ts';
 import type { Hints } from '../db/hints.ts';
 import { type AppliedEvent, applyRunEvents } from '../db/run-events.ts';
@@ -30,34 +30,49 @@ export interface ReportDeps {
 
 const maxBatch = 500;
 
-/** Takes reports; a batch that cannot be written is left unacknowledged, and the agents send it again. */
+/** Takes reports. Of those that cannot be written the connection is closed: the agent sends them again on the next. */
 export function createReportSink(deps: ReportDeps) {
+  const giveBack = (error: unknown, batch: NodeReport[]) => {
+    deps.onError(error);
+    for (const { session } of batch) session.close('report not stored');
+  };
   return createBatcher<NodeReport>({
     maxSize: maxBatch,
-    onError: (error) => deps.onError(error),
+    onError: giveBack,
     async write(batch) {
-      const [portStates, lifeReports] = partition(batch);
-      const events = lifeReports.map((report) => ({
-        runId: report.runId,
-        from: { nodeId: report.session.identity.nodeId, attempt: report.attempt },
-        event: (nowMs: number) =>
-          toLifeEvent(report.event, nowMs - (deps.monotonicNow() - report.receivedAtMs)),
-        publish: report.event.kind === 'running' ? report.event.ports : [],
-        imageSizeBytes: report.event.kind === 'running' ? report.event.image_size_bytes : null,
-      }));
-      const applied = await applyRunEvents(deps.database, events, { kind: 'node' });
-      for (const [index, report] of lifeReports.entries()) settle(report, applied[index], deps);
-      // After the reports that make runs RUNNING: only those have ports.
-      for (const report of portStates) await writePortState(report, deps);
+      const bySession = Map.groupBy(batch, ({ session }) => session);
+      try {
+        await writeReports(batch, deps);
+      } catch (error) {
+        if (error instanceof DatabaseUnavailable || bySession.size === 1) throw error;
+        // One node's report must not cost the other nodes theirs.
+        for (const own of bySession.values())
+          await writeReports(own, deps).catch((cause) => giveBack(cause, own));
+      }
     },
   });
+}
+
+async function writeReports(batch: readonly NodeReport[], deps: ReportDeps): Promise<void> {
+  const [portStates, lifeReports] = partition(batch);
+  const events = lifeReports.map((report) => ({
+    runId: report.runId,
+    from: { nodeId: report.session.identity.nodeId, attempt: report.attempt },
+    event: (nowMs: number) => toLifeEvent(report.event, nowMs - (deps.monotonicNow() - report.receivedAtMs)),
+    publish: report.event.kind === 'running' ? report.event.ports : [],
+    imageSizeBytes: report.event.kind === 'running' ? report.event.image_size_bytes : null,
+  }));
+  const applied = await applyRunEvents(deps.database, events, { kind: 'node' });
+  for (const [index, report] of lifeReports.entries()) settle(report, applied[index], deps);
+  // After the reports that make runs RUNNING: only those have ports.
+  for (const report of portStates) await writePortState(report, deps);
 }
 
 type LifeReport = NodeReport & { event: Exclude<RunEvent, { kind: 'port' }> };
 type PortReport = NodeReport & { event: RunEvent & { kind: 'port' } };
 
 /** Whether a port answers is no step of a run's life. */
-function partition(batch: NodeReport[]): [PortReport[], LifeReport[]] {
+function partition(batch: readonly NodeReport[]): [PortReport[], LifeReport[]] {
   const isPort = (report: NodeReport): report is PortReport => report.event.kind === 'port';
   const isLife = (report: NodeReport): report is LifeReport => report.event.kind !== 'port';
   return [batch.filter(isPort), batch.filter(isLife)];
