@@ -4,12 +4,17 @@
 // are bound to short folders; where namespaces are refused (a container), the data folder is opened for passing through.
 
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { chmodSync, cpSync, existsSync, lstatSync, mkdirSync, rmdirSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, cpSync, existsSync, lstatSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { PostgresBinaries } from './postgres-binaries.ts';
 import { giveTo, type PostgresUser } from './postgres-user.ts';
+import {
+  foreignFolder,
+  makeShortFolder,
+  removeShortFolder,
+  shortFolder,
+  sweepShortFolders,
+} from './short-folder.ts';
 
 export type PostgresPlace = {
   binFolder: string;
@@ -35,7 +40,8 @@ const longestSocketPath = 107;
 
 /** Makes the socket's folder (0700, PostgreSQL's own) and, where needed, the mount points. */
 export function preparePostgresPlace(options: Options): PostgresPlace {
-  const { binaries, user } = options;
+  const { binaries, user, pgFolder } = options;
+  sweepShortFolders(pgFolder);
   if (!user.isOther || canReach(options)) return plainPlace({ ...options, binRoot: binaries.root });
   if (hasMountNamespaces()) return privatePlace(options);
   return openedPlace(options);
@@ -49,14 +55,13 @@ function plainPlace(options: Options & { binRoot: string }): PostgresPlace {
     pgFolder,
     socketFolder: makeSocketFolder(options),
     command: (file, args) => ({ file, args, ...identity }),
-    remove: () => removeEmpty([join(shortFolder(pgFolder), 'socket'), shortFolder(pgFolder)]),
+    remove: () => removeShortFolder(shortFolder(pgFolder)),
   };
 }
 
 function privatePlace(options: Options): PostgresPlace {
   const { binaries, pgFolder, user } = options;
-  const base = shortFolder(pgFolder);
-  makeRootFolder(base);
+  const base = makePassableFolder(pgFolder);
   const boundData = join(base, 'pg');
   const boundPrograms = binaries.isMovable ? join(base, 'native') : binaries.root;
   const mounts = binaries.isMovable
@@ -69,7 +74,7 @@ function privatePlace(options: Options): PostgresPlace {
     pgFolder: boundData,
     socketFolder: makeOwnFolder(join(base, 'socket'), user),
     command: (file, args) => privateCommand({ mounts, user, program: [file, ...args] }),
-    remove: () => removeEmpty([boundData, join(base, 'native'), join(base, 'socket'), base]),
+    remove: () => removeShortFolder(base),
   };
 }
 
@@ -126,28 +131,15 @@ function makeSocketFolder({ pgFolder, user }: Options): string {
   const beside = join(pgFolder, 'socket');
   const fits = Buffer.byteLength(join(beside, '.s.PGSQL.5432')) <= longestSocketPath;
   if (fits) return makeOwnFolder(beside, user);
-  const base = shortFolder(pgFolder);
-  if (!user.isOther) return makeOwnFolder(base, user);
-  makeRootFolder(base);
-  return makeOwnFolder(join(base, 'socket'), user);
+  if (!user.isOther) return makeShortFolder(pgFolder);
+  return makeOwnFolder(join(makePassableFolder(pgFolder), 'socket'), user);
 }
 
-/** The same for every start on this data directory, so that a living PostgreSQL is found again. */
-function shortFolder(pgFolder: string): string {
-  const hash = createHash('sha256').update(pgFolder).digest('hex').slice(0, 12);
-  const isRoot = process.getuid?.() === 0;
-  const runtimeFolder = isRoot ? '/run' : process.env.XDG_RUNTIME_DIR;
-  const isUsable = runtimeFolder !== undefined && runtimeFolder.length < 60 && existsSync(runtimeFolder);
-  const parent = isUsable ? runtimeFolder : tmpdir().length < 60 ? tmpdir() : '/tmp';
-  return join(parent, isRoot ? `flotilla-${hash}` : `flotilla-${process.getuid?.()}-${hash}`);
-}
-
-/** Under /tmp anybody can make a folder of this name first; such a one is refused, not used. */
-function makeRootFolder(path: string): void {
-  mkdirSync(path, { recursive: true });
-  const stats = lstatSync(path);
-  if (!stats.isDirectory() || stats.uid !== process.getuid?.()) throw foreignFolder(path);
-  chmodSync(path, 0o711);
+/** Root's own, and open for PostgreSQL's user to pass through. */
+function makePassableFolder(pgFolder: string): string {
+  const base = makeShortFolder(pgFolder);
+  chmodSync(base, 0o711);
+  return base;
 }
 
 function makeOwnFolder(path: string, user: PostgresUser): string {
@@ -157,19 +149,4 @@ function makeOwnFolder(path: string, user: PostgresUser): string {
   giveTo(user, path);
   chmodSync(path, 0o700);
   return path;
-}
-
-/** Only ever empty folders: a mount that is still in place keeps its folder. */
-function removeEmpty(folders: string[]): void {
-  for (const folder of folders) {
-    try {
-      rmdirSync(folder);
-    } catch {
-      // Not made by this place, or still in use.
-    }
-  }
-}
-
-function foreignFolder(path: string): Error {
-  return new Error(`The folder ${path} belongs to another user; remove it, then start again.`);
 }

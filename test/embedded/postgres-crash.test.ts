@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { findLivingProcess } from '../../src/embedded/process-table.ts';
 import { eventually, launch, launchReady, query, type Ready, scratchFolder } from './fixture.ts';
@@ -146,6 +146,50 @@ test('an initdb that was killed in the middle is cleaned up and done again', asy
   assert.deepEqual(partial(), []);
   assert.deepEqual(await query(second.ready.connection, 'select 1 as one'), [{ one: 1 }]);
   await second.starter.stop();
+});
+
+test('the short folder of a killed PostgreSQL goes with the next start of any, once its data is gone', async (t) => {
+  const scratch = scratchFolder(t);
+  const long = join(scratch, 'd'.repeat(150));
+  const killed = await launchReady(t, long);
+  const { host } = killed.ready.connection;
+  assert.equal(host.startsWith(scratch), false, 'its socket is in a short folder');
+  killed.starter.process.kill('SIGKILL');
+  process.kill(killed.ready.postgresPid, 'SIGKILL');
+  await eventually('it is dead', () => findLivingProcess(killed.ready.postgresPid) === undefined);
+
+  const withData = await launchReady(t, join(scratch, 'other'));
+  assert.equal(existsSync(host), true, 'its data may be started again');
+  await withData.starter.stop();
+  await eventually('its backends are gone', () => {
+    try {
+      rmSync(long, { recursive: true, force: true });
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  const without = await launchReady(t, join(scratch, 'other'));
+  assert.equal(existsSync(host), false);
+  assert.deepEqual(
+    readdirSync(dirname(dirname(host))).filter((name) => host.includes(name)),
+    [],
+  );
+  await without.starter.stop();
+});
+
+test('a living PostgreSQL keeps its short folder, whatever becomes of its data', async (t) => {
+  const scratch = scratchFolder(t);
+  const long = join(scratch, 'e'.repeat(150));
+  const living = await launchReady(t, long);
+  const moved = join(scratch, 'moved');
+  renameSync(long, moved);
+  const other = await launchReady(t, join(scratch, 'other'));
+  renameSync(moved, long);
+  assert.deepEqual(await query(living.ready.connection, 'select 1 as one'), [{ one: 1 }]);
+  await other.starter.stop();
+  await living.starter.stop();
+  assert.equal(existsSync(living.ready.connection.host), false);
 });
 
 test('of two starters at once, one runs and the other is told who holds the folder', async (t) => {
