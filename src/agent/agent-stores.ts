@@ -1,4 +1,5 @@
 // What the agent keeps beside its runs: images and the state of GPUs, each with its file in the state directory.
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from './clock.ts';
 import { GpuGuard, type GpuTimes } from './gpu-guard.ts';
@@ -7,6 +8,7 @@ import { type GpuReading, readGpus } from './gpus.ts';
 import { Images } from './images.ts';
 import { readStorage, type StorageReading } from './inventory.ts';
 import type { AgentLog } from './log.ts';
+import { NvidiaSmi } from './nvidia-smi.ts';
 import type { Runtime } from './runtime.ts';
 import { noStateFile, openStateFile, type StateFile } from './state-file.ts';
 
@@ -21,9 +23,11 @@ export interface Machine {
 
 /** The machine that this process runs on. `stateDirectory` undefined: it keeps nothing. */
 export function thisMachine(stateDirectory: string | undefined): Machine {
+  const smi = new NvidiaSmi();
+  const memory = { ramMib: Math.floor(totalmem() / 2 ** 20) };
   return {
-    readGpus: () => readGpus(),
-    readGpuUse: () => readGpuUse(),
+    readGpus: () => readGpus(smi, memory),
+    readGpuUse: () => readGpuUse(smi),
     readStorage,
     openStateFile: (name) =>
       stateDirectory === undefined ? noStateFile : openStateFile(join(stateDirectory, name)),

@@ -7,35 +7,36 @@ import { type GpuUse, leftOver, parseGpuUse, toleranceMib } from './gpu-use.ts';
 import { parseGpus } from './gpus.ts';
 
 const folder = resolve(import.meta.dirname, '../../test/fixtures/nvidia-smi');
+const memory = { ramMib: 64_000 };
 const fixture = (name: string) => readFileSync(join(folder, `${name}.csv`), 'utf8');
 
 test('whole machines are read whole', () => {
-  const pair = parseGpus(fixture('rtx-4090-pair'));
+  const pair = parseGpus(fixture('rtx-4090-pair'), memory);
   assert.equal(pair.note, null);
   assert.deepEqual(
     pair.gpus.map(({ index, name, vram_mib }) => [index, name, vram_mib]),
     [0, 1].map((index) => [index, 'NVIDIA GeForce RTX 4090', 24_564]),
   );
-  const rack = parseGpus(fixture('mixed-rack'));
+  const rack = parseGpus(fixture('mixed-rack'), memory);
   assert.equal(rack.note, null);
   assert.deepEqual(
     rack.gpus.map(({ name }) => name),
     ['NVIDIA A100-SXM4-80GB', 'NVIDIA GeForce RTX 4090 D', 'Tesla T4', 'NVIDIA H100 80GB HBM3'],
   );
-  assert.equal(parseGpus(fixture('virtual')).gpus.length, 1);
+  assert.equal(parseGpus(fixture('virtual'), memory).gpus.length, 1);
 });
 
 test('broken devices are named, and the others count', () => {
-  const fallen = parseGpus(fixture('one-fallen-off-the-bus'));
+  const fallen = parseGpus(fixture('one-fallen-off-the-bus'), memory);
   assert.equal(fallen.gpus.length, 1);
   assert.match(fallen.note ?? '', /Unable to determine the device handle/);
-  const unreadable = parseGpus(fixture('not-readable-memory'));
+  const unreadable = parseGpus(fixture('not-readable-memory'), memory);
   assert.deepEqual(
     unreadable.gpus.map(({ index }) => index),
     [0],
   );
   assert.match(unreadable.note ?? '', /Unknown Error.*requires reset/);
-  const none = parseGpus(fixture('no-devices'));
+  const none = parseGpus(fixture('no-devices'), memory);
   assert.deepEqual(none.gpus, []);
   assert.match(none.note ?? '', /No devices were found/);
 });

@@ -1,5 +1,5 @@
 // What uses the node's GPUs at this moment: memory of each and compute processes on it, by nvidia-smi.
-import { runSmi } from './gpus.ts';
+import type { NvidiaSmi, SmiAnswer } from './nvidia-smi.ts';
 
 export interface GpuUse {
   uuid: string;
@@ -9,17 +9,19 @@ export interface GpuUse {
 }
 
 /** By uuid; throws a sentence when nvidia-smi is absent or fails. */
-export async function readGpuUse(command = 'nvidia-smi'): Promise<Map<string, GpuUse>> {
+export async function readGpuUse(smi: NvidiaSmi): Promise<Map<string, GpuUse>> {
   const [memory, processes] = await Promise.all([
-    runSmi(command, '--query-gpu=uuid,memory.used'),
-    runSmi(command, '--query-compute-apps=gpu_uuid,pid'),
+    smi.ask('--query-gpu=uuid,memory.used'),
+    smi.ask('--query-compute-apps=gpu_uuid,pid'),
   ]);
-  for (const { error, stdout, stderr } of [memory, processes]) {
-    if (error === null) continue;
-    const said = (stdout + stderr).trim().split('\n')[0]?.slice(0, 300) ?? '';
-    throw new Error(`nvidia-smi failed, check the GPU driver: ${said === '' ? error.message : said}`);
-  }
-  return parseGpuUse(memory.stdout, processes.stdout);
+  return parseGpuUse(textOf(memory), textOf(processes));
+}
+
+function textOf(answer: SmiAnswer): string {
+  if (answer.kind === 'text') return answer.text;
+  throw new Error(
+    answer.kind === 'failed' ? answer.why : 'There is no nvidia-smi any more; install the GPU driver.',
+  );
 }
 
 /** Lines of `uuid, MiB` and of `uuid, pid`; lines that do not fit count for nothing. */

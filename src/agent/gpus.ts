@@ -1,37 +1,32 @@
 // The node's GPUs as nvidia-smi tells them, or a sentence why they cannot be read.
-import { execFile } from 'node:child_process';
 import type { GpuInventory } from '../protocol/agent-messages.ts';
+import type { NvidiaSmi } from './nvidia-smi.ts';
 
 export interface GpuReading {
   gpus: GpuInventory[];
   note: string | null;
 }
 
-const fields = 'index,uuid,name,memory.total,driver_version';
-/** A first call after boot loads the driver, which takes seconds. */
-const smiTimeoutMs = 10_000;
+export interface MachineMemory {
+  ramMib: number;
+}
 
 /** No GPUs and no note on a machine without nvidia-smi. */
-export async function readGpus(command = 'nvidia-smi'): Promise<GpuReading> {
-  const { error, stdout, stderr } = await runSmi(command, `--query-gpu=${fields}`);
-  if (error === null) return parseGpus(stdout);
-  if (error.code === 'ENOENT') return { gpus: [], note: null };
-  if (error.killed)
-    return {
-      gpus: [],
-      note: `nvidia-smi did not answer within ${smiTimeoutMs / 1000} s; check the GPU driver.`,
-    };
-  const said = (stdout + stderr).trim().split('\n')[0]?.slice(0, 300) ?? '';
-  return { gpus: [], note: `nvidia-smi failed, check the GPU driver: ${said === '' ? error.message : said}` };
+export async function readGpus(smi: NvidiaSmi, memory: MachineMemory): Promise<GpuReading> {
+  const answer = await smi.ask('--query-gpu=index,uuid,name,memory.total,driver_version');
+  if (answer.kind === 'absent') return { gpus: [], note: null };
+  if (answer.kind === 'failed') return { gpus: [], note: answer.why };
+  const reading = parseGpus(answer.text, memory);
+  return reading.gpus.length === 0 ? reading : withoutMig(reading, await readMigUuids(smi));
 }
 
 /** Lines of `index, uuid, name, MiB, driver`; a line that does not fit is named in the note, the others count. */
-export function parseGpus(text: string): GpuReading {
+export function parseGpus(text: string, memory: MachineMemory): GpuReading {
   const lines = text.split('\n').filter((line) => line.trim() !== '');
   const gpus: GpuInventory[] = [];
   const bad: string[] = [];
   for (const line of lines) {
-    const gpu = parseGpu(line);
+    const gpu = parseGpu(line, memory);
     const isNew = gpu !== null && !gpus.some(({ uuid }) => uuid === gpu.uuid);
     if (isNew) gpus.push(gpu);
     else bad.push(line.trim().slice(0, 120));
@@ -41,33 +36,49 @@ export function parseGpus(text: string): GpuReading {
   return { gpus, note };
 }
 
-function parseGpu(line: string): GpuInventory | null {
+function parseGpu(line: string, memory: MachineMemory): GpuInventory | null {
   const cells = line.split(',').map((cell) => cell.trim());
   const [index = '', uuid = '', name = '', vram = '', driver = ''] = cells;
-  const isWhole = /^\d+$/.test(index) && /^[\w-]{4,128}$/.test(uuid) && name !== '' && /^\d+$/.test(vram);
+  const vramMib = vramOf(vram, memory);
+  const isWhole = /^\d+$/.test(index) && /^[\w-]{4,128}$/.test(uuid) && /^\w/.test(name) && vramMib !== null;
   if (!isWhole || cells.length > 5) return null;
   return {
     index: Number(index),
     uuid,
     name: name.slice(0, 256),
-    vram_mib: Number(vram),
+    vram_mib: vramMib,
     driver_version: driver === '' || driver.startsWith('[') ? null : driver.slice(0, 64),
   };
 }
 
-type SmiError = Error & { code?: string | number | null; killed?: boolean };
-
-export interface SmiAnswer {
-  error: SmiError | null;
-  stdout: string;
-  stderr: string;
+/** A GPU without memory of its own (GB10, Jetson) uses the machine's; an error is told in other words than these. */
+function vramOf(cell: string, { ramMib }: MachineMemory): number | null {
+  if (/^\d+$/.test(cell)) return Number(cell);
+  return cell === '[N/A]' || cell === '[Not Supported]' ? ramMib : null;
 }
 
-export function runSmi(command: string, query: string): Promise<SmiAnswer> {
-  return new Promise((resolve) => {
-    const options = { timeout: smiTimeoutMs, killSignal: 'SIGKILL' as const };
-    execFile(command, [query, '--format=csv,noheader,nounits'], options, (error, stdout, stderr) =>
-      resolve({ error, stdout, stderr }),
-    );
-  });
+/** Drivers that know no MIG refuse the question. */
+async function readMigUuids(smi: NvidiaSmi): Promise<Set<string>> {
+  const answer = await smi.ask('--query-gpu=uuid,mig.mode.current');
+  return answer.kind === 'text' ? parseMigUuids(answer.text) : new Set();
+}
+
+/** Of the GPUs in MIG mode. */
+export function parseMigUuids(text: string): Set<string> {
+  const cells = text.split('\n').map((line) => line.split(',').map((cell) => cell.trim()));
+  return new Set(cells.flatMap(([uuid = '', mode]) => (mode === 'Enabled' ? [uuid] : [])));
+}
+
+/** A program sees of such a GPU only the instances made of it, which are not placed. */
+export function withoutMig({ gpus, note }: GpuReading, migUuids: ReadonlySet<string>): GpuReading {
+  const inMigMode = gpus.filter(({ uuid }) => migUuids.has(uuid));
+  const notes = inMigMode.map(
+    ({ index }) =>
+      `GPU ${index} is in MIG mode, in which jobs cannot use it; end that with "nvidia-smi -i ${index} -mig 0".`,
+  );
+  const all = note === null ? notes : [note, ...notes];
+  return {
+    gpus: gpus.filter(({ uuid }) => !migUuids.has(uuid)),
+    note: all.length === 0 ? null : all.join(' ').slice(0, 1024),
+  };
 }
