@@ -69,7 +69,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   pool.on('connect', (client) => client.on('error', () => {}));
 
   async function withClient<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
-    const client = await connectPatiently(pool, patienceMs);
+    const client = await connectPatiently(patienceMs, () => pool.connect());
     let failure: Error | undefined;
     try {
       return await work(client);
@@ -88,13 +88,13 @@ export function createDatabase(options: DatabaseOptions): Database {
       withClient((client) => runStatement(client, asPrepared(statement), values)),
     transaction: (work) =>
       retryConflicts(() => withClient((client) => inTransaction(client, { work, asPrepared }))),
-    async dedicatedClient() {
-      const client = new pg.Client(directConfig);
-      client.on('error', onError);
-      await client.connect().catch((cause) => {
-        throw new DatabaseUnavailable('The database cannot be reached for LISTEN.', { cause });
+    dedicatedClient() {
+      return connectPatiently(patienceMs, async () => {
+        const client = new pg.Client(directConfig);
+        client.on('error', onError);
+        await client.connect();
+        return client;
       });
-      return client;
     },
     close() {
       isClosing = true;
@@ -150,11 +150,11 @@ async function retryConflicts<T>(attempt: () => Promise<T>): Promise<T> {
 }
 
 /** Waits for a connection: nothing was sent yet, so trying again is safe. */
-async function connectPatiently(pool: pg.Pool, patienceMs: number): Promise<pg.PoolClient> {
+async function connectPatiently<T>(patienceMs: number, connect: () => Promise<T>): Promise<T> {
   const giveUpAt = performance.now() + patienceMs;
   for (;;) {
     try {
-      return await pool.connect();
+      return await connect();
     } catch (error) {
       if (!(error instanceof Error) || !isConnectionLoss(error)) throw error;
       if (performance.now() >= giveUpAt) {

@@ -1,6 +1,6 @@
 // Proves at the start that sessions are ours alone: what is sent through the pool is heard by a connection that listens.
 import { randomUUID } from 'node:crypto';
-import type { Database } from './database.ts';
+import { type Database, DatabaseUnavailable } from './database.ts';
 
 /** A pooler shares the sessions, or the direct connection leads elsewhere; the message says what to set. */
 export class SessionsShared extends Error {
@@ -30,17 +30,22 @@ const wrongDirectUrl =
 async function isHeard(database: Database, patienceMs: number): Promise<boolean> {
   const listener = await database.dedicatedClient();
   const word = randomUUID();
-  let timer: NodeJS.Timeout | undefined;
-  const heard = new Promise<boolean>((resolve) => {
+  const heard = new Promise<boolean>((resolve, reject) => {
     listener.on('notification', ({ payload }) => {
       if (payload === word) resolve(true);
     });
-    timer = setTimeout(() => resolve(false), patienceMs);
+    // A database that goes away meanwhile proves nothing about a pooler.
+    listener.once('end', () => reject(new DatabaseUnavailable('The database connection was lost.')));
   });
+  heard.catch(() => {});
+  let timer: NodeJS.Timeout | undefined;
   try {
     await listener.query(`listen ${channel}`);
     await database.query('select pg_notify($1, $2)', [channel, word]);
-    return await heard;
+    const late = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(false), patienceMs);
+    });
+    return await Promise.race([heard, late]);
   } finally {
     clearTimeout(timer);
     await listener.end();

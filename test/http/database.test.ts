@@ -214,3 +214,16 @@ test('the scheduler places again after PostgreSQL was away', async () => {
   });
   await eventually('placed', async () => (await server.admin.getJob(after.uuid)).status === 'ASSIGNED');
 });
+
+test('a connection that listens is waited for as every other while PostgreSQL is away', async () => {
+  const { database } = await aDatabase();
+  await postgres.suspend();
+  const waited = database.dedicatedClient();
+  await sleep(300);
+  await postgres.resume();
+  const client = await waited;
+  await client.query('listen anything');
+  await client.end();
+  const impatient = connectTo('postgres://nobody@localhost:1/none', { patienceMs: 100 });
+  await assert.rejects(impatient.dedicatedClient(), DatabaseUnavailable);
+});
