@@ -88,9 +88,13 @@ export async function countRefused(
   await sql.query(
     {
       name: 'count_refused',
-      text: `update gateway_ports g set refused_count = g.refused_count + i.count
-        from unnest($1::integer[], $2::bigint[]) as i(port, count) where g.port = i.port and g.run_id is not null
-          and ($3::uuid is null or g.node_id = $3)`,
+      text: `with port_rows as (
+          select g.port from gateway_ports g where g.port = any ($1::integer[]) and g.run_id is not null
+            and ($3::uuid is null or g.node_id = $3) order by g.port for update
+        )
+        update gateway_ports g set refused_count = g.refused_count + i.count
+        from unnest($1::integer[], $2::bigint[]) as i(port, count)
+        where g.port = i.port and g.port in (select port from port_rows)`,
     },
     [[...refused.keys()], [...refused.values()], nodeId],
   );

@@ -27,7 +27,7 @@ export async function enforceRetention(sql: Database, retention: Retention): Pro
   await sql.query(
     `update jobs set idempotency_key = null, idempotency_hash = null where id in (
        select id from jobs where idempotency_key is not null and created_at < flotilla_now() - interval '24 hours'
-       limit $1)`,
+       order by id limit $1 for update skip locked)`,
     [idempotencyBatch],
   );
 }

@@ -248,10 +248,13 @@ const writeStates = {
       where j.id = i.id and j.status not in ('COMPLETED', 'FAILED', 'CANCELLED')
     ), gpus_freed as (
       delete from gpu_allocations g using input i where g.run_id = i.id and i.is_release
+    ), port_rows as (
+      select g.port from gateway_ports g where g.run_id in (select id from input where is_ended) order by g.port for update
     ), ports_closed as (
       update gateway_ports g set is_open = false, run_id = case when i.is_release then null else g.run_id end,
         released_at = case when i.is_release then flotilla_now() else g.released_at end
       from input i where g.run_id = i.id and i.is_ended and (g.is_open or i.is_release)
+        and g.port in (select port from port_rows)
     ), node_rows as (
       select n.id from nodes n where n.id in (select node_id from input where is_release) order by n.id for update
     ), nodes_written as (
