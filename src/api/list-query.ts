@@ -11,7 +11,9 @@ export type FilterRule =
   | { kind: 'uuids'; column: string }
   | { kind: 'numbers'; column: string }
   | { kind: 'times'; column: string }
-  | { kind: 'labels'; column: string };
+  | { kind: 'labels'; column: string }
+  | { kind: 'prefix'; column: string }
+  | { kind: 'age'; column: string };
 export type FilterRules = Readonly<Record<string, FilterRule>>;
 
 const maxLimit = 50;
@@ -61,15 +63,16 @@ function filterOf(
     issues.push(unknownParameter(name, field, rules));
     return [];
   }
-  const values = value.split(',');
-  if (values.length > maxValues) {
-    issues.push({ path: name, expected: `at most ${maxValues} values`, received: `${values.length} values` });
-    return [];
-  }
-  const filter = readers[rule.kind](rule as never, values);
+  const filter = readFilter(rule, value.split(','));
   if (typeof filter !== 'string') return [filter];
   issues.push({ path: name, expected: filter, received: value.slice(0, 80) });
   return [];
+}
+
+/** The filter that these values make, or what was expected of them. */
+export function readFilter(rule: FilterRule, values: string[]): Filter | string {
+  if (values.length > maxValues) return `at most ${maxValues} values`;
+  return readers[rule.kind](rule, values);
 }
 
 function unknownParameter(name: string, field: string | undefined, rules: FilterRules): FieldIssue {
@@ -87,10 +90,14 @@ function unknownParameter(name: string, field: string | undefined, rules: Filter
 }
 
 /** Each gives the filter, or what was expected. */
-const readers: {
-  [K in FilterRule['kind']]: (rule: FilterRule & { kind: K }, values: string[]) => Filter | string;
-} = {
-  words({ column, words, alsoKnown = [] }, values) {
+const readers: Record<
+  FilterRule['kind'],
+  (
+    rule: { column: string; words?: readonly string[]; alsoKnown?: readonly string[] },
+    values: string[],
+  ) => Filter | string
+> = {
+  words({ column, words = [], alsoKnown = [] }, values) {
     const known = [...words, ...alsoKnown];
     if (!values.every((value) => known.includes(value))) return `words of ${known.join(', ')}`;
     return { kind: 'words', column, words: values.filter((value) => words.includes(value)) };
@@ -125,6 +132,18 @@ const readers: {
     if (!values.every((value) => value.indexOf('=') > 0 && !value.includes('\0')))
       return 'labels as key=value, separated by commas';
     return { kind: 'labels', column, labels: Object.fromEntries(pairs) };
+  },
+  prefix({ column }, values) {
+    const prefix = values.join(',');
+    if (prefix === '' || prefix.length > 256 || prefix.includes('\0'))
+      return 'the start of it, 1 to 256 characters';
+    return { kind: 'prefix', column, prefix };
+  },
+  age({ column }, values) {
+    const [text = ''] = values;
+    if (values.length > 1 || !/^\d{1,15}$/.test(text) || Number(text) === 0)
+      return 'milliseconds, a whole number of at least 1';
+    return { kind: 'age', column, atLeastMs: Number(text) };
   },
 };
 

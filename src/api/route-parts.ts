@@ -39,6 +39,8 @@ const kinds = {
   numbers: 'a number, or an inclusive range low,high',
   times: 'a date or time, or an inclusive range low,high (UTC)',
   labels: 'key=value pairs, separated by commas; all must match',
+  prefix: 'its first characters, exactly',
+  age: 'at least this many milliseconds ago',
 };
 
 /** The query of a list as OpenAPI shows it. */

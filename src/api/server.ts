@@ -25,6 +25,7 @@ import { documentRoutes, openApiDocument, withErrorResponse } from './routes/doc
 import { execRoutes } from './routes/exec.ts';
 import { fileRoutes } from './routes/files.ts';
 import { jobRunRoutes } from './routes/job-runs.ts';
+import { jobStopRoutes } from './routes/job-stops.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { nodeRoutes } from './routes/nodes.ts';
 import { spool } from './spool.ts';
@@ -81,6 +82,7 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
   await app.register(async (signed) => {
     signRoutes(signed, authenticator, deps);
     jobRoutes(signed, deps);
+    jobStopRoutes(signed, deps);
     jobRunRoutes(signed, deps);
     execRoutes(signed, deps);
     fileRoutes(signed, deps);

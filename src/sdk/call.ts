@@ -21,6 +21,8 @@ export type CallOptions = {
   /** Sent as JSON; undefined: no body. */
   body?: unknown;
   headers?: Record<string, string>;
+  /** A POST that may be sent again without harm. */
+  isRepeatable?: boolean;
   /** For each try. */
   timeoutMs?: number;
   signal?: AbortSignal | undefined;
@@ -102,7 +104,7 @@ function headerText(headers: IncomingHttpHeaders, name: string): string | undefi
 }
 
 /** GET, PUT and DELETE mean the same when repeated (RFC 9110 section 9.2.2), a POST only with an idempotency key. */
-function isRepeatable({ method, headers = {} }: { method: string } & CallOptions): boolean {
-  if (method !== 'POST' && method !== 'PATCH') return true;
+function isRepeatable({ method, headers = {}, ...options }: { method: string } & CallOptions): boolean {
+  if (options.isRepeatable || (method !== 'POST' && method !== 'PATCH')) return true;
   return Object.keys(headers).some((name) => name.toLowerCase() === 'idempotency-key');
 }

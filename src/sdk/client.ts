@@ -6,6 +6,7 @@ import type { ApiKey, CreateApiKeyBody, CreatedApiKey } from '../protocol/api-ke
 import type { ExecTicket } from '../protocol/exec.ts';
 import type { CancelJobBody, CreateJobBody, Job } from '../protocol/job.ts';
 import type { JobRun, JobRunDetail, JobRunLogs } from '../protocol/job-run.ts';
+import type { CancelJobsBody, JobStops } from '../protocol/job-stop.ts';
 import type { ListEnvelope } from '../protocol/list.ts';
 import type { CreatedNode, CreateNodeBody, Node } from '../protocol/node.ts';
 import { type Caller, type CallOptions, call, type Edge, targetOf } from './call.ts';
@@ -79,6 +80,9 @@ function jobsOf(caller: Caller, send: Send) {
       const timeoutMs = caller.timeoutMs + (body?.wait_ms ?? 0);
       return send<Job>('PUT', `${itemPath('jobs', uuid)}/cancel`, { body, timeoutMs });
     },
+    /** Stops every job that matches; repeat it while `is_complete` is false. */
+    cancelAll: (body: CancelJobsBody) =>
+      send<JobStops>('POST', '/v1/jobs/cancel', { body, isRepeatable: true }),
     wait: (uuid: string, options: WaitOptions = {}) => {
       const { signal } = options;
       return waitForJob({ edge: caller.edge, signal, get: () => get(uuid, { signal }) }, options);

@@ -5,6 +5,7 @@ export const authorisedRoutes: string[] = [
   'GET /v1/jobs',
   'GET /v1/jobs/{uuid}',
   'PUT /v1/jobs/{uuid}/cancel',
+  'POST /v1/jobs/cancel',
   'GET /v1/job-runs',
   'GET /v1/jobs-runs',
   'GET /v1/job-runs/{uuid}',

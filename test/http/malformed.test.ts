@@ -75,6 +75,7 @@ const bodyFields: Record<string, readonly string[]> = {
     ],
   ],
   'PUT /v1/jobs/{uuid}/cancel': ['reason', 'stop_grace_ms', 'wait_ms'],
+  'POST /v1/jobs/cancel': ['filter', 'all', 'dry_run', 'reason', 'stop_grace_ms'],
   'POST /v1/nodes': ['name', 'region_code', 'labels'],
   'POST /v1/api-keys': ['name', 'preset', 'permissions', 'expires_at', 'allowed_ips'],
 };

@@ -6,6 +6,7 @@ import { preferredCanonical } from '../../src/domain/canonical-request.ts';
 import type { ErrorBody, FieldIssue } from '../../src/protocol/error.ts';
 import type { Job } from '../../src/protocol/job.ts';
 import type { JobRun, JobRunDetail, JobRunLogs } from '../../src/protocol/job-run.ts';
+import type { CancelJobsBody, JobStops } from '../../src/protocol/job-stop.ts';
 import type { ListEnvelope } from '../../src/protocol/list.ts';
 import type { ResponseCheck } from './openapi-check.ts';
 
@@ -168,6 +169,10 @@ export class Client {
 
   stopJob(uuid: string, body?: object): Promise<Job> {
     return this.ask('PUT', `/v1/jobs/${uuid}/cancel`, body === undefined ? {} : { body });
+  }
+
+  stopJobs(body: CancelJobsBody): Promise<JobStops> {
+    return this.ask('POST', '/v1/jobs/cancel', { body });
   }
 
   listRuns(query: Record<string, string | number> = {}): Promise<ListEnvelope<JobRun>> {

@@ -13,32 +13,19 @@ import {
   listJobs,
 } from '../../db/jobs.ts';
 import { createReasonReader } from '../../db/placement.ts';
-import { jobRunStatuses, jobStatuses, jobTasks, teardownStates } from '../../domain/job.ts';
 import { needOf, shapeKeyOf } from '../../domain/placement-need.ts';
 import { CancelJobBody, CreateJobBody, Job, JobList, type PendingReason } from '../../protocol/job.ts';
 import { type Caller, callerOf, requirePermission } from '../auth.ts';
 import type { ApiDeps } from '../deps.ts';
 import { ApiError, nonceReused, notFound, validationFailed } from '../errors.ts';
+import { jobFilters } from '../job-filters.ts';
 import { type JobRequest, readJobRequest } from '../job-request.ts';
 import { jobView } from '../job-view.ts';
-import { type FilterRules, parseListQuery } from '../list-query.ts';
+import { parseListQuery } from '../list-query.ts';
 import { listOf, listQuerySchema, rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
+import { stopOrderOf } from '../stop-order.ts';
 import { awaitTeardown } from '../teardown-wait.ts';
 import { bodyCheck } from '../validate.ts';
-
-const filters: FilterRules = {
-  status: { kind: 'words', column: 'j.status', words: jobStatuses, alsoKnown: jobRunStatuses },
-  task: { kind: 'words', column: 'j.task', words: jobTasks },
-  uuid: { kind: 'uuids', column: 'j.id' },
-  created_at: { kind: 'times', column: 'j.created_at' },
-  cpu_count: { kind: 'numbers', column: 'j.cpu_count' },
-  gpu_count: { kind: 'numbers', column: 'j.gpu_count' },
-  min_ram_gb: { kind: 'numbers', column: 'j.min_ram_gb' },
-  min_storage_gb: { kind: 'numbers', column: 'j.min_storage_gb' },
-  min_vram_gb: { kind: 'numbers', column: 'j.min_vram_gb' },
-  label: { kind: 'labels', column: 'j.labels' },
-  teardown: { kind: 'words', column: 'r.teardown_state', words: teardownStates },
-};
 
 const cancelCheck = bodyCheck(CancelJobBody);
 const tags = ['Jobs'];
@@ -74,14 +61,14 @@ export function jobRoutes(app: FastifyInstance, apiDeps: ApiDeps): void {
       schema: {
         tags,
         summary: 'List jobs, newest first',
-        querystring: listQuerySchema(filters),
+        querystring: listQuerySchema(jobFilters),
         response: { 200: JobList },
       },
     },
     async (request) => {
       const caller = callerOf(request);
       requirePermission(caller, 'jobs:read');
-      const query = parseListQuery(rawQueryOf(request), filters);
+      const query = parseListQuery(rawQueryOf(request), jobFilters);
       const result = await listJobs(deps.database, deps.vault, { ...query, accountId: caller.accountId });
       return listOf(query, result, await jobViews(result.items, deps));
     },
@@ -211,22 +198,7 @@ async function cancelJob(request: FastifyRequest, deps: JobDeps): Promise<Job> {
   requirePermission(caller, 'jobs:cancel');
   const jobId = uuidOf(request, 'job');
   const body = cancelCheck.parse(request.body);
-  const reason = body.reason || 'Cancelled by user';
-  const actor = {
-    kind: 'key',
-    key_uuid: caller.key.id,
-    public_key: caller.key.publicKey,
-    address: caller.address,
-  };
-  const outcome = await stopJob(deps.database, {
-    jobId,
-    accountId: caller.accountId,
-    nonce: caller.nonce,
-    reason,
-    detail: { code: 'stopped', text: reason, by: actor },
-    graceMs: body.stop_grace_ms ?? null,
-    actor,
-  });
+  const outcome = await stopJob(deps.database, { jobId, ...stopOrderOf(caller, body) });
   if (outcome.kind === 'nonce_reused') throw nonceReused();
   if (outcome.kind === 'not_found') throw notFound('job');
   if (outcome.kind === 'stopped') {
