@@ -1,0 +1,131 @@
+// The consumer: submits jobs of many kinds, stops some, now and then twice, and remembers what it was promised.
+import type { JobSpec } from '../../src/domain/job.ts';
+import { stopJob } from '../../src/db/job-stops.ts';
+import { commandOf, type Program } from './container.ts';
+import type { Fleet } from './server.ts';
+
+export interface ConsumerRates {
+  /** Between two submits. */
+  submitMs: number;
+  stopMs: number;
+}
+
+export class Consumer {
+  readonly #fleet: Fleet;
+  /** Submits that were answered: these jobs must exist. */
+  readonly acknowledged = new Set<string>();
+  /** Jobs it knows of, for stops. */
+  readonly #submitted: string[] = [];
+  /** Stops that were answered: these jobs must have ended. */
+  readonly stopped = new Set<string>();
+
+  constructor(fleet: Fleet) {
+    this.#fleet = fleet;
+  }
+
+  submit(): void {
+    const life = this.#anyLife();
+    const { world, accountId } = this.#fleet;
+    if (life === null) return;
+    const id = world.newId();
+    this.#submitted.push(id);
+    const submission = { id, accountId, spec: this.#spec(), imageSizeBytes: null, sourceRecipeUuid: null };
+    life.submitter
+      .submit({ ...submission, nonce: null, idempotency: null })
+      .then(() => {
+        this.acknowledged.add(id);
+        life.hints.publish({ kind: 'schedule' });
+      })
+      .catch((error: unknown) => world.remark(`submit of ${id} failed: ${String(error)}`));
+  }
+
+  /** One of the last jobs, ended or not. */
+  stopOne(): void {
+    const { work } = this.#fleet.world.random;
+    const recent = this.#submitted.slice(-20);
+    if (recent.length > 0) this.stop(work.pick(recent), work.chance(0.3) ? work.integer(0, 3_000) : null);
+  }
+
+  stop(jobId: string, graceMs: number | null): void {
+    const life = this.#anyLife();
+    const { world, accountId } = this.#fleet;
+    if (life === null) return;
+    const actor = { kind: 'key', public_key: 'simulated' };
+    const order = { jobId, accountId, nonce: null, reason: 'simulated', detail: { code: 'stopped' }, graceMs, actor };
+    stopJob(life.database, order)
+      .then((outcome) => {
+        world.count(`stop ${outcome.kind}`);
+        if (outcome.kind === 'stopped' || outcome.kind === 'unchanged') this.stopped.add(jobId);
+        if (outcome.kind !== 'stopped') return;
+        if (outcome.run !== null) life.hints.publish({ kind: 'node', nodeId: outcome.run.nodeId });
+        life.hints.publish({ kind: 'job', jobId });
+        life.hints.publish({ kind: 'schedule' });
+      })
+      .catch((error: unknown) => world.remark(`stop of ${jobId} failed: ${String(error)}`));
+  }
+
+  #anyLife() {
+    const { servers, world } = this.#fleet;
+    const living = servers.flatMap(({ life }) => (life === null || life.process.isPaused ? [] : [life]));
+    return living.length === 0 ? null : world.random.work.pick(living);
+  }
+
+  #spec(): JobSpec {
+    const { work } = this.#fleet.world.random;
+    const isPersistent = work.chance(0.15);
+    const gpuCount = work.weighted([
+      { weight: 6, value: 0 },
+      { weight: 4, value: 1 },
+      { weight: 1, value: 2 },
+    ]);
+    const runsToLimit = work.chance(0.12);
+    return {
+      task: isPersistent ? 'PERSISTENT' : 'BATCH',
+      title: 'simulated',
+      description: null,
+      requirements: {
+        cpuCount: work.pick([0, 1, 1, 2, 3]),
+        gpuCount,
+        minRamGb: work.pick([0, 1, 2, 6]),
+        minStorageGb: 0,
+        minVramGb: 0,
+        gpuName: null,
+        gpuRegistryUuid: null,
+        allowedRegionCodes: [],
+      },
+      container: {
+        ...{ image: work.chance(0.03) ? 'missing' : `image-${work.integer(1, 6)}`, tag: 'latest' },
+        ...{ host: null, user: null, secret: null, imagesrc: null, ports: null, env: {}, sshkey: null },
+        ...{ allowedIps: [], entrypoint: null, stopSignal: null },
+        volumes: work.chance(0.2) ? [aVolume] : [],
+        command: commandOf(this.#program(isPersistent || runsToLimit)),
+        stopGraceMs: work.chance(0.5) ? work.integer(0, 4_000) : null,
+      },
+      maxTimeoutAssignMs: work.chance(0.2) ? work.integer(300, 5_000) : 120_000,
+      maxTimeoutStartMs: work.chance(0.2) ? work.integer(300, 4_000) : 60_000,
+      startTimeoutWaitsForPull: work.chance(0.2),
+      maxTimeoutRunMs: isPersistent ? null : work.chance(0.15) || runsToLimit ? work.integer(500, 5_000) : 60_000,
+      maxRetryCount: work.weighted([
+        { weight: 4, value: 0 },
+        { weight: 3, value: 1 },
+        { weight: 2, value: 3 },
+      ]),
+      maxNodeCount: 1,
+      onNodeLost: work.pick([null, null, 'replace', 'fail'] as const),
+      labels: {},
+      priority: work.pick([0, 0, 0, 5]),
+    };
+  }
+
+  #program(isEndless: boolean): Program {
+    const { work } = this.#fleet.world.random;
+    return {
+      runMs: isEndless ? null : work.chance(0.2) ? work.between(4_000, 12_000) : work.between(5, 3_000),
+      exitCode: work.chance(0.25) ? 1 : 0,
+      termMs: work.chance(0.25) ? null : work.between(1, 1_500),
+      lineCount: work.integer(0, 4),
+    };
+  }
+}
+
+const aVolume = { image: 'files', tag: 'latest', registry: '', user: '', secret: '', mount: '/files' };
