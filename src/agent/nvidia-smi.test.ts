@@ -34,6 +34,17 @@ async function hasDied(pid: number): Promise<void> {
   assert.ok(isDead(pid), `process ${pid} is still there`);
 }
 
+/** The end of the one that hung is heard of a moment after it. */
+async function answersAgain(asked: NvidiaSmi): Promise<void> {
+  smi('echo GPU-aaaa');
+  let answer = await asked.ask(question);
+  for (let tries = 0; tries < 100 && answer.kind !== 'text'; tries += 1) {
+    await delay(20);
+    answer = await asked.ask(question);
+  }
+  assert.equal(answer.kind, 'text');
+}
+
 test('its lines are the answer, without what it says on stderr', async () => {
   assert.deepEqual(await smi('echo "GPU-aaaa"; echo careful >&2').ask(question), {
     kind: 'text',
@@ -73,8 +84,7 @@ test('one that hangs is ended and told of, and the next question is asked anew',
   const answer = await asked.ask(question);
   assert.match(answer.kind === 'failed' ? answer.why : '', /did not answer within 1 s/);
   await hasDied(Number(readFileSync(join(folder, 'nvidia-smi.pid'), 'utf8')));
-  smi('echo GPU-aaaa');
-  assert.equal((await asked.ask(question)).kind, 'text');
+  await answersAgain(asked);
 });
 
 test('a child of it that keeps its output open is not waited for', async () => {
@@ -99,6 +109,5 @@ test('while one cannot be ended, no other is started', async () => {
   const [child] = stuck;
   child?.kill('SIGKILL');
   await hasDied(child?.pid ?? 0);
-  smi('echo GPU-aaaa');
-  assert.equal((await asked.ask(question)).kind, 'text');
+  await answersAgain(asked);
 });
