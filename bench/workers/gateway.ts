@@ -8,7 +8,6 @@ import { Tunnel } from '../../src/agent/tunnel.ts';
 import { portStreams } from '../../src/agent/tunnel-port.ts';
 import { DataConnections } from '../../src/gateway/data-connections.ts';
 import { PortListeners, type PublicPort } from '../../src/ingress/listeners.ts';
-import { streamHeaders } from '../../src/protocol/data-streams.ts';
 import { serveWorker } from '../support/worker.ts';
 
 const host = '127.0.0.1';
@@ -62,7 +61,8 @@ async function startPipe({ targetPort }: { targetPort: number }): Promise<number
 async function startAgent({ ports }: { ports: number[] }): Promise<number> {
   const server = createHttpServer((request, response) => {
     const query = new URL(request.url ?? '/', `http://${host}`).searchParams;
-    void tunnelTo(query.get('url') ?? '', ports).dial({ url: '', ticket: query.get('ticket') ?? '' });
+    const asked = { ticket: query.get('ticket') ?? '', count: Number(query.get('count')) };
+    void tunnelTo(query.get('url') ?? '', ports).dial({ url: '', ...asked });
     response.end();
   });
   return listen(server);
@@ -89,8 +89,10 @@ async function startGateway(options: { agentPort: number; certPem: string; keyPe
   const server = createHttpServer();
   const url = `http://${host}:${await listen(server)}`;
   const connections = new DataConnections({
-    askToDial: (_nodeId, ticket) =>
-      void fetch(`http://${host}:${options.agentPort}/?url=${encodeURIComponent(url)}&ticket=${ticket}`),
+    askToDial: ({ ticket, count }) =>
+      void fetch(
+        `http://${host}:${options.agentPort}/?url=${encodeURIComponent(url)}&ticket=${ticket}&count=${count}`,
+      ),
     authenticate: () => Promise.resolve({ nodeId: nodeUuid }),
     newTicket: () => crypto.randomUUID(),
   });
@@ -104,7 +106,7 @@ async function startGateway(options: { agentPort: number; certPem: string; keyPe
       isPlainAllowed: false,
     },
     connect: ({ containerPort }) =>
-      connections.openStream(nodeUuid, streamHeaders({ kind: 'port', runUuid, port: containerPort })),
+      connections.openStream(nodeUuid, { kind: 'port', runUuid, port: containerPort }),
     onRefused: () => {},
     warn: console.error,
   });

@@ -1,13 +1,12 @@
 // Exec streams: frames from the server become a program's input, its output becomes frames.
-import { constants, type ServerHttp2Stream } from 'node:http2';
-import { requestHeader } from '../protocol/data-streams.ts';
+import type { DataStream } from '../ingress/data-stream.ts';
 import { channels, type ExecRequest, readSize } from '../protocol/exec.ts';
 import { encodeFrame, type Frame, FrameReader } from '../protocol/frames.ts';
 import type { ContainerDoor, RunningExec } from './container-door.ts';
 import { ContainerDoorClosed, startRefusal } from './door-refusals.ts';
 import type { OutputPiece } from './exec-output.ts';
 import type { AgentLog } from './log.ts';
-import { refuse, type StreamHandler } from './tunnel.ts';
+import type { StreamHandler } from './tunnel.ts';
 
 export interface DoorStreamDeps {
   door: ContainerDoor;
@@ -17,13 +16,14 @@ export interface DoorStreamDeps {
 }
 
 export function execStreams(deps: DoorStreamDeps): StreamHandler {
-  return (stream, { target, headers }) => {
-    const run = deps.findRun(target.runUuid);
-    const request = readRequest<ExecRequest>(headers);
-    if (run === null || request === null) return refuse(stream, run === null ? runNotHere : unreadable);
+  return (stream, opening) => {
+    const run = deps.findRun(opening.runUuid);
+    if (run === null) return stream.refuse(runNotHere);
+    // The server checked what is in it.
+    const request = opening.request as ExecRequest;
     deps.door.exec(run.containerId, request).then(
       (exec) => serve(stream, { exec, request, log: deps.log }),
-      (error) => refuse(stream, refusalOf(error, deps.log)),
+      (error) => stream.refuse(refusalOf(error, deps.log)),
     );
   };
 }
@@ -33,21 +33,6 @@ export const runNotHere = {
   code: 'conflict',
   message: 'No container of this job run is up on the node.',
 };
-
-export const unreadable = {
-  status: 400,
-  code: 'unavailable',
-  message: 'The agent cannot read the request; update it.',
-};
-
-/** null: not JSON. The server checked what is in it. */
-export function readRequest<T>(headers: Readonly<Record<string, unknown>>): T | null {
-  try {
-    return JSON.parse(decodeURIComponent(String(headers[requestHeader]))) as T;
-  } catch {
-    return null;
-  }
-}
 
 export function refusalOf(error: unknown, log: AgentLog): { status: number; code: string; message: string } {
   if (error instanceof ContainerDoorClosed && error.status < 500) return error;
@@ -63,7 +48,7 @@ interface Served {
   log: AgentLog;
 }
 
-function serve(stream: ServerHttp2Stream, served: Served): void {
+function serve(stream: DataStream, served: Served): void {
   const { exec, log } = served;
   const closed = new AbortController();
   let hasEnded = false;
@@ -77,7 +62,7 @@ function serve(stream: ServerHttp2Stream, served: Served): void {
     hangUp(exec, log);
     return;
   }
-  stream.respond({ ':status': 200 });
+  stream.accept();
   readFrames(stream, exec);
   sendAll(stream, served, closed.signal).then(
     (last) => {
@@ -97,13 +82,13 @@ function hangUp(exec: RunningExec, log: AgentLog): void {
   exec.kill().catch((error) => log.debug({ reason: String(error) }, 'a program could not be ended'));
 }
 
-function readFrames(stream: ServerHttp2Stream, exec: RunningExec): void {
+function readFrames(stream: DataStream, exec: RunningExec): void {
   const reader = new FrameReader();
   stream.on('data', (data: Buffer) => {
     try {
       for (const frame of reader.read(data)) apply(frame, exec);
     } catch {
-      stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
+      stream.destroy();
       return;
     }
     if (!exec.stdin.writableNeedDrain) return;
@@ -126,7 +111,7 @@ function apply({ channel, payload }: Frame, exec: RunningExec): void {
 
 /** Sends what the program writes, and answers its last frame. A slow reader slows the program. */
 async function sendAll(
-  stream: ServerHttp2Stream,
+  stream: DataStream,
   { exec, request }: Served,
   signal: AbortSignal,
 ): Promise<Uint8Array> {
@@ -150,7 +135,7 @@ async function sendAll(
 /** The engine says why a program did not start where the program's output would be: held until it is known whose it is. */
 const engineWords = /^(OCI runtime exec failed|rpc error|cannot exec|container [0-9a-f]+ )/i;
 
-async function send(stream: ServerHttp2Stream, { stream: name, bytes }: OutputPiece): Promise<void> {
+async function send(stream: DataStream, { stream: name, bytes }: OutputPiece): Promise<void> {
   if (!stream.writable || stream.write(encodeFrame({ channel: channels[name], payload: bytes }))) return;
   await new Promise<void>((resolve) => {
     const settle = () => {

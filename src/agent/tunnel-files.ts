@@ -1,15 +1,16 @@
 // Files streams: a path of the container as a tar, out or in.
-import { constants, type ServerHttp2Stream } from 'node:http2';
 import { pipeline } from 'node:stream/promises';
+import type { DataStream } from '../ingress/data-stream.ts';
 import { type FilesRequest, filesWritten } from '../protocol/data-streams.ts';
-import { refuse, type StreamHandler } from './tunnel.ts';
-import { type DoorStreamDeps, readRequest, refusalOf, runNotHere, unreadable } from './tunnel-exec.ts';
+import type { StreamHandler } from './tunnel.ts';
+import { type DoorStreamDeps, refusalOf, runNotHere } from './tunnel-exec.ts';
 
 export function fileStreams(deps: DoorStreamDeps): StreamHandler {
-  return (stream, { target, headers }) => {
-    const run = deps.findRun(target.runUuid);
-    const request = readRequest<FilesRequest>(headers);
-    if (run === null || request === null) return refuse(stream, run === null ? runNotHere : unreadable);
+  return (stream, opening) => {
+    const run = deps.findRun(opening.runUuid);
+    if (run === null) return stream.refuse(runNotHere);
+    // The server checked what is in it.
+    const request = opening.request as FilesRequest;
     const place = { containerId: run.containerId, path: request.path };
     void (request.operation === 'read' ? read(stream, place, deps) : write(stream, place, deps));
   };
@@ -21,7 +22,7 @@ interface Place {
 }
 
 async function read(
-  stream: ServerHttp2Stream,
+  stream: DataStream,
   { containerId, path }: Place,
   { door, log }: DoorStreamDeps,
 ): Promise<void> {
@@ -31,32 +32,31 @@ async function read(
       tar.destroy();
       return;
     }
-    stream.respond({ ':status': 200 });
-    // Unread input would make the end of ours a reset, which may overtake what the server has not read yet.
+    stream.accept();
+    // The server says nothing but its end, which frees the connection.
     stream.resume();
-    await pipeline(tar, stream);
+    // A tar that breaks off destroys the stream: half of one never looks whole.
+    await pipeline(tar, stream, { end: true }).catch(() => stream.destroy());
   } catch (error) {
-    // Without an error code half a tar would look like a whole one.
-    if (stream.headersSent) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
-    else refuse(stream, refusalOf(error, log));
+    stream.refuse(refusalOf(error, log));
   }
 }
 
 /** What can be known before is refused; what goes wrong after the bytes began is said at the end. */
 async function write(
-  stream: ServerHttp2Stream,
+  stream: DataStream,
   { containerId, path }: Place,
   { door, log }: DoorStreamDeps,
 ): Promise<void> {
   try {
     await door.requireFolder(containerId, path);
   } catch (error) {
-    return refuse(stream, refusalOf(error, log));
+    return stream.refuse(refusalOf(error, log));
   }
   if (stream.destroyed) return;
   const closed = new AbortController();
   stream.once('close', () => closed.abort());
-  stream.respond({ ':status': 200 });
+  stream.accept();
   try {
     await door.writeTree(containerId, path, stream, closed.signal);
     stream.end(filesWritten);

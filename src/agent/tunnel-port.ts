@@ -1,11 +1,11 @@
 // Streams to container ports: finds the run's container, connects, and joins stream and socket.
-import type { ServerHttp2Stream } from 'node:http2';
 import { connect, type Socket } from 'node:net';
+import type { DataStream } from '../ingress/data-stream.ts';
 import { abort, join } from '../ingress/join.ts';
 import { portPatienceMs, type StreamRefusal } from '../protocol/data-streams.ts';
 import { type Clock, sleep } from './clock.ts';
 import type { Runtime } from './runtime.ts';
-import { refuse, type StreamHandler } from './tunnel.ts';
+import type { StreamHandler } from './tunnel.ts';
 
 /** A run whose container is up, as its record shows it. */
 export interface LiveRun {
@@ -36,23 +36,23 @@ export class PortUnreachable extends Error {
 }
 
 export function portStreams(deps: PortStreamDeps): StreamHandler {
-  return (stream, { target }) => void forward(deps, stream, target);
+  return (stream, target) => void forward(deps, stream, target);
 }
 
 async function forward(
   deps: PortStreamDeps,
-  stream: ServerHttp2Stream,
+  stream: DataStream,
   target: { runUuid: string; port: number },
 ): Promise<void> {
   const closed = new AbortController();
   stream.once('close', () => closed.abort());
   try {
     const socket = await connectToRun(deps, target, closed.signal);
-    if (stream.destroyed || stream.closed) return abort(socket);
-    stream.respond({ ':status': 200 });
+    if (stream.destroyed) return abort(socket);
+    stream.accept();
     join(stream, socket);
   } catch (error) {
-    refuse(stream, refusalOf(error));
+    stream.refuse(refusalOf(error));
   }
 }
 

@@ -1,34 +1,15 @@
-// Data connections from the agent's side: dialled when the server asks, then HTTP/2 with the roles turned round.
+// Data connections from the agent's side: dialled when the server asks, then streams that the server opens.
 import type { ClientRequest } from 'node:http';
 import { request as httpRequest } from 'node:http';
-import {
-  constants,
-  type IncomingHttpHeaders,
-  performServerHandshake,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-} from 'node:http2';
 import { request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
+import { DataConnection } from '../ingress/data-connection.ts';
+import type { DataStream } from '../ingress/data-stream.ts';
 import { agentDataPath, dataProtocol } from '../protocol/agent-messages.ts';
-import {
-  connectionWindowBytes,
-  dataPingMs,
-  maxStreamsPerSession,
-  parseStreamTarget,
-  refusalHeaders,
-  type StreamKind,
-  type StreamRefusal,
-  type StreamTarget,
-  sessionMemoryMib,
-  streamWindowBytes,
-} from '../protocol/data-streams.ts';
+import type { StreamKind, StreamOpening } from '../protocol/data-streams.ts';
 import type { AgentLog } from './log.ts';
 
-export type StreamHandler = (
-  stream: ServerHttp2Stream,
-  request: { target: StreamTarget; headers: IncomingHttpHeaders },
-) => void;
+export type StreamHandler = (stream: DataStream, opening: StreamOpening) => void;
 
 export interface TunnelOptions {
   /** The server that control is connected to. */
@@ -45,36 +26,34 @@ const dialTimeoutMs = 8_000;
 
 export class Tunnel {
   readonly #options: TunnelOptions;
-  readonly #sessions = new Set<ServerHttp2Session>();
-  /** Tickets being dialled: a server that asks again meanwhile means the same connection. */
-  readonly #dialling = new Set<string>();
+  readonly #connections = new Set<DataConnection>();
   #isClosed = false;
 
   constructor(options: TunnelOptions) {
     this.#options = options;
   }
 
-  /** Empty `url`: the server that control is connected to, which is also tried when the other cannot be reached. */
-  async dial({ url, ticket }: { url: string; ticket: string }): Promise<void> {
+  /** As many connections as asked for. Empty `url`: the server that control is connected to, which is also tried when the other cannot be reached. */
+  async dial({ url, ticket, count }: { url: string; ticket: string; count: number }): Promise<void> {
+    await Promise.all(Array.from({ length: count }, () => this.#dialAny(url, ticket)));
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const connection of this.#connections) connection.destroy();
+  }
+
+  async #dialAny(url: string, ticket: string): Promise<void> {
     const { serverUrl, log } = this.#options;
-    if (this.#isClosed || this.#dialling.has(ticket)) return;
-    this.#dialling.add(ticket);
+    const first = url === '' ? serverUrl : url;
     try {
-      const first = url === '' ? serverUrl : url;
       await this.#dialOne(first, ticket).catch((error: unknown) => {
         if (first === serverUrl || error instanceof DialRefused) throw error;
         return this.#dialOne(serverUrl, ticket);
       });
     } catch (error) {
       log.warn({ url, reason: String(error) }, 'a data connection could not be dialled');
-    } finally {
-      this.#dialling.delete(ticket);
     }
-  }
-
-  close(): void {
-    this.#isClosed = true;
-    for (const session of this.#sessions) session.destroy();
   }
 
   async #dialOne(url: string, ticket: string): Promise<void> {
@@ -117,62 +96,27 @@ export class Tunnel {
   }
 
   #serve(socket: Duplex): void {
-    socket.on('error', () => {});
-    const session = performServerHandshake(socket, {
-      maxSessionMemory: sessionMemoryMib,
-      // The server is trusted: its clients' resets are not an attack on us.
-      streamResetBurst: 1_000_000,
-      streamResetRate: 1_000_000,
-      settings: { initialWindowSize: streamWindowBytes, maxConcurrentStreams: maxStreamsPerSession },
+    const connection = new DataConnection(socket, {
+      onStream: (stream, opening) => this.#take(stream, opening),
+      onClose: () => this.#connections.delete(connection),
     });
-    session.setLocalWindowSize(connectionWindowBytes);
-    this.#sessions.add(session);
-    const stopPings = keepAlive(session);
-    session.on('error', () => {});
-    session.once('close', () => {
-      stopPings();
-      this.#sessions.delete(session);
-    });
-    session.on('stream', (stream, headers) => this.#take(stream, headers));
+    this.#connections.add(connection);
   }
 
-  #take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
-    stream.on('error', () => {});
-    const target = parseStreamTarget(headers);
-    const handler = target === null ? undefined : this.#options.handlers[target.kind];
-    if (target === null || handler === undefined)
-      refuse(stream, {
+  #take(stream: DataStream, opening: StreamOpening): void {
+    const handler = this.#options.handlers[opening.kind];
+    if (handler !== undefined) handler(stream, opening);
+    else
+      stream.refuse({
         status: 501,
         code: 'unsupported',
         message: 'This agent knows no such stream; update it.',
       });
-    else handler(stream, { target, headers });
   }
 }
 
 /** The server was reached and said no: another way to it would hear the same. */
 class DialRefused extends Error {}
-
-export function refuse(stream: ServerHttp2Stream, refusal: StreamRefusal): void {
-  if (stream.destroyed || stream.headersSent) return;
-  stream.respond(refusalHeaders(refusal), { endStream: true });
-  stream.close(constants.NGHTTP2_NO_ERROR);
-}
-
-/** Finds a server that went away without a word. Returns the way to stop. */
-function keepAlive(session: ServerHttp2Session): () => void {
-  let patience: NodeJS.Timeout | undefined;
-  const pinger = setInterval(() => {
-    patience = setTimeout(() => session.destroy(), dataPingMs - 1_000);
-    session.ping((error) => {
-      if (error === null) clearTimeout(patience);
-    });
-  }, dataPingMs);
-  return () => {
-    clearInterval(pinger);
-    clearTimeout(patience);
-  };
-}
 
 /** Brackets around IPv6 belong to URLs only. */
 function hostOf({ hostname }: URL): string {

@@ -11,8 +11,8 @@ export type Hint =
   | { kind: 'job'; jobId: string }
   /** Public ports opened or closed: the gateways should look. */
   | { kind: 'ports' }
-  /** Whoever holds the node's control connection asks its agent to dial `url` with the ticket. */
-  | { kind: 'dial'; nodeId: string; url: string; ticket: string }
+  /** Whoever holds the node's control connection asks its agent to dial `url` with the ticket, `count` times. */
+  | { kind: 'dial'; nodeId: string; url: string; ticket: string; count: number }
   /** A key was revoked or changed: cached copies are void. */
   | { kind: 'key'; publicKey: string };
 

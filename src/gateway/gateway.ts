@@ -1,6 +1,5 @@
 // The gateway of one replica: listens on every open port of the cluster and forwards to the nodes' containers.
 import type { IncomingMessage } from 'node:http';
-import type { ClientHttp2Stream } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { SecureContext } from 'node:tls';
 import type { Logger } from 'pino';
@@ -9,9 +8,10 @@ import { countRefused, listOpenPorts, type OpenPort } from '../db/gateway-ports.
 import type { Hints } from '../db/hints.ts';
 import { sshPort } from '../domain/job.ts';
 import type { AddressRule } from '../ingress/address-rules.ts';
+import type { DataStream } from '../ingress/data-stream.ts';
 import { PortListeners, type PublicPort } from '../ingress/listeners.ts';
 import { agentDataPath, type NodePort } from '../protocol/agent-messages.ts';
-import { streamHeaders } from '../protocol/data-streams.ts';
+import type { StreamOpening } from '../protocol/data-streams.ts';
 import { DataConnections } from './data-connections.ts';
 
 export interface GatewayOptions {
@@ -58,7 +58,7 @@ export class Gateway {
     const warn = (fields: object, message: string) => log.warn(fields, message);
     this.#connections = new DataConnections({
       // To this replica too: the hint reaches whoever holds the control connection.
-      askToDial: (nodeId, ticket) => hints.publish({ kind: 'dial', nodeId, url: advertisedUrl(), ticket }),
+      askToDial: (request) => hints.publish({ kind: 'dial', url: advertisedUrl(), ...request }),
       authenticate: options.authenticate,
       newTicket: options.newTicket,
     });
@@ -68,7 +68,7 @@ export class Gateway {
       trustedProxies: options.trustedProxies,
       tls: options.tls,
       connect: ({ nodeId, runId, containerPort }) =>
-        this.openStream(nodeId, streamHeaders({ kind: 'port', runUuid: runId, port: containerPort })),
+        this.openStream(nodeId, { kind: 'port', runUuid: runId, port: containerPort }),
       onRefused: ({ port }) => void this.#refused.set(port, (this.#refused.get(port) ?? 0) + 1),
       warn,
     });
@@ -90,8 +90,8 @@ export class Gateway {
   }
 
   /** A stream to the node's agent, accepted by it. Rejects with StreamRefused, or an Error when the node cannot be reached. */
-  openStream(nodeId: string, headers: Record<string, string>): Promise<ClientHttp2Stream> {
-    return this.#connections.openStream(nodeId, headers);
+  openStream(nodeId: string, opening: StreamOpening): Promise<DataStream> {
+    return this.#connections.openStream(nodeId, opening);
   }
 
   /** Takes the upgrades of data connections; answers false for others. */

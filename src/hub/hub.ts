@@ -9,9 +9,11 @@ import type { Database } from '../db/database.ts';
 import { countRefused } from '../db/gateway-ports.ts';
 import type { Hint, Hints } from '../db/hints.ts';
 import { listNodeRuns, listReleasedRuns, type NodeRun } from '../db/job-runs.ts';
-import { connectNode, listSilentNodes, renewLeases, reviveNodes, updateInventory } from '../db/nodes.ts';
+import { connectNode, listSilentNodes, renewLeases, reviveNodes } from '../db/node-leases.ts';
+import { updateInventory } from '../db/nodes.ts';
 import { defaultLogCap } from '../db/run-logs.ts';
 import type { Vault } from '../db/vault.ts';
+import { defaultLeaseMs } from '../domain/silence.ts';
 import { every, type Timers } from '../domain/timers.ts';
 import {
   type AgentMessage,
@@ -45,8 +47,6 @@ export interface HubOptions {
 }
 
 const defaultHeartbeatMs = 3_000;
-/** Without a heartbeat for this long a node is unreachable. */
-const defaultLeaseMs = 15_000;
 const leaseFlushMs = 1_000;
 /** The safety net under lost hints. */
 const resyncMs = 5_000;

@@ -13,7 +13,7 @@ export const agentConnectPath = '/v1/agent/connect';
 
 /** Path of a data connection, an HTTP upgrade signed with the node's key; `?ticket=` names who asked for it. */
 export const agentDataPath = '/v1/agent/data';
-/** The protocol word of that upgrade; after it the server speaks HTTP/2 as the client. */
+/** The protocol word of that upgrade; after it the server opens streams. */
 export const dataProtocol = 'flotilla-data';
 
 const Bytes = Type.Integer({ minimum: 0 });
@@ -284,8 +284,13 @@ export const LogAck = Type.Object({
   stream: Words(logStreams),
   offset: Bytes,
 });
-/** Asks the agent for a data connection: it dials `agentDataPath` of that server with the ticket. */
-export const Dial = Type.Object({ type: Type.Literal('dial'), url: Type.String(), ticket: Type.String() });
+/** Asks the agent for data connections: it dials `agentDataPath` of that server with the ticket, `count` times. */
+export const Dial = Type.Object({
+  type: Type.Literal('dial'),
+  url: Type.String(),
+  ticket: Type.String(),
+  count: Type.Integer({ minimum: 1, maximum: 64 }),
+});
 /** A public port that stands for a container port. */
 export const NodePort = Type.Object({
   port: Type.Integer(),

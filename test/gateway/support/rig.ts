@@ -7,7 +7,6 @@ import { Tunnel } from '../../../src/agent/tunnel.ts';
 import { portStreams } from '../../../src/agent/tunnel-port.ts';
 import { DataConnections } from '../../../src/gateway/data-connections.ts';
 import { type ListenersOptions, PortListeners, type PublicPort } from '../../../src/ingress/listeners.ts';
-import { streamHeaders } from '../../../src/protocol/data-streams.ts';
 
 export const runUuid = '019582a6-27fc-731d-8000-000000000001';
 const nodeUuid = '019582a6-27fc-731d-8000-00000000000a';
@@ -47,9 +46,9 @@ export async function startRig({ authenticate, ...door }: RigOptions = {}): Prom
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const warn = (_fields: object, message: string) => void warnings.push(message);
   const connections = new DataConnections({
-    askToDial: (_nodeId, ticket) => {
-      dialCount += 1;
-      void tunnel.dial({ url, ticket });
+    askToDial: ({ ticket, count }) => {
+      dialCount += count;
+      void tunnel.dial({ url, ticket, count });
     },
     authenticate: authenticate ?? (() => Promise.resolve({ nodeId: nodeUuid })),
     newTicket: () => crypto.randomUUID(),
@@ -74,7 +73,7 @@ export async function startRig({ authenticate, ...door }: RigOptions = {}): Prom
     trustedProxies: null,
     tls: null,
     connect: ({ runId, containerPort }) =>
-      connections.openStream(nodeUuid, streamHeaders({ kind: 'port', runUuid: runId, port: containerPort })),
+      connections.openStream(nodeUuid, { kind: 'port', runUuid: runId, port: containerPort }),
     onRefused: () => {
       refusedCount += 1;
     },
