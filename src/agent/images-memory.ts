@@ -31,13 +31,16 @@ const closed: PullMemory = { imageId: null, isPrivate: true };
 
 export class ImageMemory {
   readonly #file: StateFile;
+  readonly #onUnwritten: (error: unknown) => void;
   readonly #images: Map<string, RememberedImage>;
   readonly #openPulls = new Map<string, OpenPull>();
   /** The file was there and could not be read. */
   readonly isIncomplete: boolean;
 
-  constructor(file: StateFile) {
+  /** `onUnwritten`: something is known here that the file does not hold; nothing that opens an image to strangers. */
+  constructor(file: StateFile, onUnwritten: (error: unknown) => void) {
     this.#file = file;
+    this.#onUnwritten = onUnwritten;
     const reading = file.read();
     const stored =
       reading === null ? null : reading === 'unreadable' ? 'unreadable' : toStored(reading.content);
@@ -57,10 +60,10 @@ export class ImageMemory {
     const image = this.#images.get(reference);
     if (image === undefined || wallMs - image.lastUsedAtMs < useResolutionMs) return;
     image.lastUsedAtMs = wallMs;
-    this.#write();
+    this.#keep();
   }
 
-  /** Written before the pull begins: an agent that is killed in it comes back to a name that is closed. */
+  /** Written before the pull begins, or there is none: an agent that is killed in it comes back to a name that is closed. */
   beginPrivatePull(reference: string): void {
     const open = this.#openPulls.get(reference);
     if (open !== undefined) {
@@ -85,12 +88,12 @@ export class ImageMemory {
     if (open.hasChanged) return;
     if (open.before === undefined) this.#images.delete(reference);
     else this.#images.set(reference, open.before);
-    this.#write();
+    this.#keep();
   }
 
   put(key: string, image: RememberedImage & { imageId: string }): void {
     this.#images.set(key, image);
-    this.#write();
+    this.#keep();
   }
 
   /** The name moved on; what stood under it is kept in mind by its id until it can be removed. */
@@ -101,7 +104,7 @@ export class ImageMemory {
   }
 
   forget(key: string): void {
-    if (this.#images.delete(key)) this.#write();
+    if (this.#images.delete(key)) this.#keep();
   }
 
   /** Those that may be removed. */
@@ -109,6 +112,15 @@ export class ImageMemory {
     return [...this.#images].flatMap(([key, { imageId, isOurs, sizeBytes, lastUsedAtMs }]) =>
       isOurs && imageId !== null ? [{ key, imageId, sizeBytes, lastUsedAtMs }] : [],
     );
+  }
+
+  /** A full disk must not cost a run its start, or keep it from its end: the next write holds all of it. */
+  #keep(): void {
+    try {
+      this.#write();
+    } catch (error) {
+      this.#onUnwritten(error);
+    }
   }
 
   #write(): void {

@@ -52,7 +52,9 @@ export class Images {
 
   constructor(options: ImagesOptions) {
     this.#options = options;
-    this.#memory = new ImageMemory(options.stateFile);
+    this.#memory = new ImageMemory(options.stateFile, (error) =>
+      options.log.warn({ reason: String(error) }, 'the record of pulled images could not be written'),
+    );
     if (this.#memory.isIncomplete) {
       options.log.warn({}, 'the record of pulled images was unreadable; registries are asked again');
     }

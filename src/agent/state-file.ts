@@ -1,13 +1,14 @@
 // A small JSON file of the agent's own: read once at its start, written whole and atomically at each change.
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { RuntimeError } from './runtime.ts';
 
 /** What the file held: null when there is none yet, 'unreadable' when it is not JSON. */
 export type StateReading = { content: unknown } | 'unreadable' | null;
 
 export interface StateFile {
   read(): StateReading;
-  /** Returns when the content is on the disk. */
+  /** Returns when the content is on the disk; throws RuntimeError, and what was there before stands. */
   write(content: unknown): void;
 }
 
@@ -28,17 +29,45 @@ export function openStateFile(path: string): StateFile {
       }
     },
     write(content) {
-      const fresh = `${path}.new`;
-      const file = openSync(fresh, 'w', 0o600);
       try {
-        writeSync(file, `${JSON.stringify(content)}\n`);
-        fsyncSync(file);
-      } finally {
-        closeSync(file);
+        replace(path, `${JSON.stringify(content)}\n`);
+      } catch (cause) {
+        throw unwritten(path, cause);
       }
-      renameSync(fresh, path);
     },
   };
+}
+
+/** Whole or not at all, also over a crash of the machine: the rename is on the disk when its folder is. */
+function replace(path: string, text: string): void {
+  const fresh = `${path}.new`;
+  withFile(fresh, 'w', (file) => {
+    // Not writeSync, which may write a part and say nothing.
+    writeFileSync(file, text);
+    fsyncSync(file);
+  });
+  renameSync(fresh, path);
+  withFile(dirname(path), 'r', fsyncSync);
+}
+
+function withFile(path: string, flags: 'r' | 'w', use: (file: number) => void): void {
+  const file = openSync(path, flags, 0o600);
+  try {
+    use(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function unwritten(path: string, cause: unknown): RuntimeError {
+  const { code } = cause as NodeJS.ErrnoException;
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    const message = "The node's disk is full, so its agent could not write its state; free space on it.";
+    return new RuntimeError('no_space', message, { cause });
+  }
+  return new RuntimeError('state_unwritable', `The agent's state cannot be written to ${path}: ${cause}.`, {
+    cause,
+  });
 }
 
 function readOrNull(path: string): string | null {

@@ -70,7 +70,8 @@ export function nonceReused(): ApiError {
 /** Any failure as the error the client sees; what is not foreseen tells nothing of the inside. */
 export function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
-  if (error instanceof DatabaseFull) {
+  const { statusCode, code } = fastifyFields(error);
+  if (error instanceof DatabaseFull || code === 'ENOSPC') {
     return new ApiError(
       'unavailable',
       "The server's disk is full and nothing was stored; repeat the request when its operator has freed space.",
@@ -83,7 +84,6 @@ export function toApiError(error: unknown): ApiError {
       cause: error,
     });
   }
-  const { statusCode, code } = fastifyFields(error);
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
     return new ApiError('payload_too_large', `The body is larger than ${maxBodyBytes} bytes.`, {
       cause: error,

@@ -22,7 +22,16 @@ const redact = {
 
 /** Writes to `file`, or to standard output when there is none. The level comes from FLOTILLA_LOG_LEVEL. */
 export function createLogger(options: { file: string | null; level: string | undefined }): Logger {
-  const target = options.file === null ? destination(1) : destination(openLogFile(options.file));
+  let isFailing = false;
+  const target =
+    options.file === null ? destination({ dest: 1, ...bounded }) : destination(openLogFile(options.file));
+  // A full disk costs lines of the log, never the program; and at its end they are not waited for.
+  target.on('error', () => {
+    isFailing = true;
+  });
+  process.once('beforeExit', () => {
+    if (isFailing) target.destroy();
+  });
   const level = options.level !== undefined && options.level in pino.levels.values ? options.level : 'info';
   return pino(
     {
@@ -44,10 +53,13 @@ function describeError(error: unknown): unknown {
   return { name, message, code, stack, ...(cause === undefined ? {} : { cause: describeError(cause) }) };
 }
 
-function openLogFile(file: string): { dest: string; sync: boolean; mode: number } {
+/** Characters that wait for a disk that takes none; what comes beyond them is dropped. */
+const bounded = { maxLength: 1_000_000 };
+
+function openLogFile(file: string): { dest: string; sync: boolean; mode: number; maxLength: number } {
   // The data directory, which may be made here, is closed to other users.
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
   if (size > maxLogBytes) renameSync(file, `${file}.1`);
-  return { dest: file, sync: true, mode: 0o600 };
+  return { dest: file, sync: true, mode: 0o600, ...bounded };
 }

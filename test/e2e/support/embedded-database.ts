@@ -1,4 +1,4 @@
-// The clock of the embedded PostgreSQL of a place, which every lease and deadline goes by.
+// The embedded PostgreSQL of a place, asked and changed past its server.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,16 +6,25 @@ import pg from 'pg';
 
 /** Moves what `flotilla_now()` answers forward for good. */
 export async function moveClock(dataDirectory: string, seconds: number): Promise<void> {
+  await askDatabase(
+    dataDirectory,
+    `create or replace function flotilla_now() returns timestamptz language sql stable parallel safe
+      as 'select statement_timestamp() + interval ''${seconds} seconds'''`,
+  );
+}
+
+/** Asks past the server. */
+export async function askDatabase<Row>(dataDirectory: string, statement: string): Promise<Row[]> {
   const client = new pg.Client({
     ...connectionOf(join(dataDirectory, 'pg')),
     connectionTimeoutMillis: 5_000,
   });
+  client.on('error', () => {});
   await client.connect();
   try {
-    await client.query(`create or replace function flotilla_now() returns timestamptz language sql stable parallel safe
-      as 'select statement_timestamp() + interval ''${seconds} seconds'''`);
+    return (await client.query(statement)).rows as Row[];
   } finally {
-    await client.end();
+    await client.end().catch(() => {});
   }
 }
 
