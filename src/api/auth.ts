@@ -142,8 +142,7 @@ function checkClock(timeMs: string, nowMs: number): void {
 }
 
 function checkKey(key: SigningKey, address: string, nowMs: number): void {
-  if (key.revokedAtMs !== null)
-    throw new ApiError('key_expired', 'This API key was revoked; use another one.');
+  if (key.revokedAtMs !== null) throw new ApiError('key_expired', revokedText(key));
   if (key.expiresAtMs !== null && key.expiresAtMs <= nowMs) {
     throw new ApiError(
       'key_expired',
@@ -156,12 +155,24 @@ function checkKey(key: SigningKey, address: string, nowMs: number): void {
   if (!isAllowed) throw new ApiError('ip_not_allowed', `This API key may not be used from ${plain}.`);
 }
 
+/** An agent shows it to the operator of its machine, and it removes nothing of what it runs. */
+function revokedText({ nodeId }: SigningKey): string {
+  return nodeId === null
+    ? 'This API key was revoked; use another one.'
+    : 'The key of this node was revoked, as it is when a node is removed; "flotilla node register" makes it a new node.';
+}
+
 /** Throws 403 unless the caller's key has the permission. */
 export function requirePermission(caller: Caller, permission: Permission): void {
   if (caller.key.permissions.includes(permission)) return;
   throw new ApiError('permission_denied', `This API key lacks the permission ${permission}.`, {
     details: { required: permission, granted: caller.key.permissions },
   });
+}
+
+/** The caller as events name it. */
+export function actorOf({ key, address }: Caller): Record<string, unknown> {
+  return { kind: 'key', key_uuid: key.id, public_key: key.publicKey, address };
 }
 
 /** A plain read's nonce: refused when this replica remembers it. */

@@ -1,7 +1,23 @@
 // Nodes: register, get, list, what their agents report, and their leases.
 import type { Inventory } from '../protocol/agent-messages.ts';
+import type { NodeStatus } from '../protocol/node.ts';
 import type { Sql } from './database.ts';
 import { countRows, type ListQuery, type ListResult, orderAndPage, whereOf } from './list-sql.ts';
+
+/** How a node is shown: what hinders it most comes first. `n` is nodes. */
+export const shownStatus = `(case when n.status <> 'ready' then n.status
+  when n.drain_deadline_at is not null then 'draining'
+  when n.is_cordoned or n.awaits_word then 'cordoned' else 'ready' end)`;
+
+/** A container that the node's agent found and this database does not know. Times in epoch milliseconds. */
+export interface Orphan {
+  runId: string;
+  attempt: number;
+  state: 'created' | 'running' | 'exited';
+  firstSeenAtMs: number;
+  /** null: it stays until the admin's word. */
+  removalAtMs: number | null;
+}
 
 export interface NodeRecord {
   id: string;
@@ -9,8 +25,14 @@ export interface NodeRecord {
   name: string;
   regionCode: string | null;
   labels: Record<string, string>;
-  status: 'offline' | 'ready' | 'unreachable' | 'lost';
+  status: NodeStatus;
   isCordoned: boolean;
+  cordonReason: string | null;
+  /** Under way; null: none is. */
+  drain: { requestedAtMs: number; deadlineAtMs: number } | null;
+  /** The database was restored: the node removes nothing and takes no work until the admin's word. */
+  awaitsWord: boolean;
+  orphans: readonly Orphan[];
   statusReason: string | null;
   inventory: Inventory | null;
   isolation: 'enforced' | 'none';
@@ -34,8 +56,13 @@ interface NodeRow {
   name: string;
   region_code: string | null;
   labels: Record<string, string>;
-  status: 'offline' | 'ready' | 'unreachable' | 'lost';
+  shown_status: NodeStatus;
   is_cordoned: boolean;
+  cordon_reason: string | null;
+  drain_requested_at: number | null;
+  drain_deadline_at: number | null;
+  awaits_word: boolean;
+  orphans: StoredOrphan[];
   status_reason: string | null;
   inventory: Inventory | null;
   isolation: 'enforced' | 'none';
@@ -53,7 +80,7 @@ interface NodeRow {
   last_seen_at: number | null;
 }
 
-const nodeColumns = `n.*, l.last_seen_at,
+const nodeColumns = `n.*, ${shownStatus} as shown_status, l.last_seen_at,
   array(select g.gpu_uuid from gpu_allocations g where g.node_id = n.id) as allocated_gpus`;
 const nodeTables = 'nodes n left join node_leases l on l.node_id = n.id';
 
@@ -65,10 +92,11 @@ export interface NewNode {
   labels: Readonly<Record<string, string>>;
 }
 
-/** Null when the account has a node of that name already. */
+/** Null when the account has a node of that name already. A new one has nothing from before a restore. */
 export async function createNode(sql: Sql, node: NewNode): Promise<NodeRecord | null> {
   const [row] = await sql.query<{ id: string }>(
-    `insert into nodes (id, account_id, name, region_code, labels) values ($1, $2, $3, $4, $5)
+    `insert into nodes (id, account_id, name, region_code, labels, accepted_generation)
+       select $1, $2, $3, $4, $5, coalesce((select generation from cluster), 1)
      on conflict (account_id, name) where status <> 'removed' do nothing returning id`,
     [node.id, node.accountId, node.name, node.regionCode, JSON.stringify(node.labels)],
   );
@@ -88,7 +116,7 @@ export async function findNodeByName(
   node: { name: string; accountId: string },
 ): Promise<NodeRecord | null> {
   const [row] = await sql.query<NodeRow>(
-    `select ${nodeColumns} from ${nodeTables} where n.name = $1 and n.account_id = $2`,
+    `select ${nodeColumns} from ${nodeTables} where n.name = $1 and n.account_id = $2 and n.status <> 'removed'`,
     [node.name, node.accountId],
   );
   return row === undefined ? null : toNodeRecord(row);
@@ -107,91 +135,6 @@ export async function listNodes(
   return { items: rows.map(toNodeRecord), ...count };
 }
 
-export interface AgentReport {
-  nodeId: string;
-  sessionId: string;
-  agentVersion: string;
-  inventory: Inventory;
-  leaseMs: number;
-}
-
-/** The agent said hello: its inventory stands, its lease runs, and the node takes work again. */
-export async function connectNode(sql: Sql, report: AgentReport): Promise<void> {
-  const { inventory } = report;
-  await sql.query(
-    `update nodes set session_id = $2, agent_version = $3, inventory = $4, isolation = $5, cpu_count = $6,
-       ram_bytes = $7, storage_bytes = $8, gpus = $9, status = 'ready', status_reason = null,
-       version = version + 1, changed_in = pg_current_xact_id(), updated_at = flotilla_now()
-     where id = $1`,
-    [
-      report.nodeId,
-      report.sessionId,
-      report.agentVersion,
-      JSON.stringify(inventory),
-      inventory.isolation,
-      inventory.cpu_count,
-      inventory.ram_bytes,
-      inventory.storage_bytes,
-      JSON.stringify(inventory.gpus),
-    ],
-  );
-  await renewLeases(sql, { nodeIds: [report.nodeId], leaseMs: report.leaseMs });
-}
-
-/** One statement for all nodes that were heard since the last one. */
-export async function renewLeases(
-  sql: Sql,
-  options: { nodeIds: readonly string[]; leaseMs: number },
-): Promise<void> {
-  await sql.query(
-    {
-      name: 'renew_leases',
-      text: `insert into node_leases (node_id, last_seen_at, expires_at)
-        select id, flotilla_now(), flotilla_now() + $2 * interval '1 millisecond' from unnest($1::uuid[]) id
-        on conflict (node_id) do update set last_seen_at = excluded.last_seen_at, expires_at = excluded.expires_at`,
-    },
-    [options.nodeIds, options.leaseMs],
-  );
-}
-
-/** Heard again after silence: unreachable nodes among these take work again. */
-export async function reviveNodes(sql: Sql, nodeIds: readonly string[]): Promise<string[]> {
-  const rows = await sql.query<{ id: string }>(
-    {
-      name: 'revive_nodes',
-      text: `update nodes set status = 'ready', status_reason = null, version = version + 1,
-          changed_in = pg_current_xact_id(), updated_at = flotilla_now()
-        where id = any ($1::uuid[]) and status in ('unreachable', 'lost') returning id`,
-    },
-    [nodeIds],
-  );
-  return rows.map((row) => row.id);
-}
-
-/** Ready nodes whose lease ran out become unreachable: no new work, nothing else. */
-export async function markSilentNodes(sql: Sql): Promise<string[]> {
-  const rows = await sql.query<{ id: string }>(
-    `update nodes n set status = 'unreachable', status_reason = 'No heartbeat since its lease ran out.',
-       version = version + 1, changed_in = pg_current_xact_id(), updated_at = flotilla_now()
-     from node_leases l where l.node_id = n.id and l.expires_at < flotilla_now() and n.status = 'ready'
-     returning n.id`,
-  );
-  return rows.map((row) => row.id);
-}
-
-/** Unreachable nodes silent for longer than `lostAfterMs` become lost; their runs are the caller's to fail. */
-export async function markLostNodes(sql: Sql, lostAfterMs: number): Promise<string[]> {
-  const rows = await sql.query<{ id: string }>(
-    `update nodes n set status = 'lost', status_reason = 'Silent for too long; its runs were given up.',
-       version = version + 1, changed_in = pg_current_xact_id(), updated_at = flotilla_now()
-     from node_leases l where l.node_id = n.id and n.status = 'unreachable'
-       and l.last_seen_at < flotilla_now() - $1 * interval '1 millisecond'
-     returning n.id`,
-    [lostAfterMs],
-  );
-  return rows.map((row) => row.id);
-}
-
 function toNodeRecord(row: NodeRow): NodeRecord {
   return {
     id: row.id,
@@ -199,8 +142,12 @@ function toNodeRecord(row: NodeRow): NodeRecord {
     name: row.name,
     regionCode: row.region_code,
     labels: row.labels,
-    status: row.status,
+    status: row.shown_status,
     isCordoned: row.is_cordoned,
+    cordonReason: row.cordon_reason,
+    drain: drainOf(row),
+    awaitsWord: row.awaits_word,
+    orphans: row.orphans.map(toOrphan),
     statusReason: row.status_reason,
     inventory: row.inventory,
     isolation: row.isolation,
@@ -219,12 +166,23 @@ function toNodeRecord(row: NodeRow): NodeRecord {
   };
 }
 
-/** Nodes not ready although they were once: few, so that every replica may look each second. */
-export async function listSilentNodes(sql: Sql): Promise<{ id: string; status: 'unreachable' | 'lost' }[]> {
-  return sql.query({
-    name: 'list_silent_nodes',
-    text: "select id, status from nodes where status in ('unreachable', 'lost')",
-  });
+function drainOf(row: NodeRow): NodeRecord['drain'] {
+  const { drain_requested_at: requestedAtMs, drain_deadline_at: deadlineAtMs } = row;
+  return requestedAtMs === null || deadlineAtMs === null ? null : { requestedAtMs, deadlineAtMs };
+}
+
+/** Times are epoch milliseconds. */
+export interface StoredOrphan {
+  run_uuid: string;
+  attempt: number;
+  state: Orphan['state'];
+  first_seen_at: number;
+  removal_at: number | null;
+}
+
+function toOrphan(stored: StoredOrphan): Orphan {
+  const { run_uuid: runId, attempt, state, first_seen_at: firstSeenAtMs, removal_at: removalAtMs } = stored;
+  return { runId, attempt, state, firstSeenAtMs, removalAtMs };
 }
 
 /** The machine changed, or its free space did; what placements rest on moves the version. */
@@ -243,11 +201,4 @@ export async function updateInventory(sql: Sql, nodeId: string, inventory: Inven
       JSON.stringify(inventory.gpus),
     ],
   );
-}
-
-export async function countNodes(sql: Sql): Promise<number> {
-  const [row] = await sql.query<{ total: number }>(
-    "select count(*) as total from nodes where status <> 'offline'",
-  );
-  return row?.total ?? 0;
 }

@@ -34,6 +34,7 @@ export interface SchedulableNodeRow {
   accountId: string;
   version: number;
   isSchedulable: boolean;
+  isRemoved: boolean;
   regionCode: string | null;
   isolation: 'enforced' | 'none';
   cpuCount: number;
@@ -90,7 +91,8 @@ export async function listChangedJobs(sql: Sql, since: string): Promise<PendingJ
 
 const selectChangedNodes = {
   name: 'select_changed_nodes',
-  text: `select n.id, n.account_id, n.version, n.status = 'ready' and not n.is_cordoned as is_schedulable, n.region_code,
+  text: `select n.id, n.account_id, n.version, n.status = 'ready' and not n.is_cordoned and not n.awaits_word as is_schedulable,
+      n.status = 'removed' as is_removed, n.region_code,
       n.isolation, n.cpu_count, n.ram_bytes, n.storage_bytes, n.cpu_allocated, n.ram_allocated, n.storage_allocated,
       n.gpus, array(select g.gpu_uuid from gpu_allocations g where g.node_id = n.id) as allocated
     from nodes n where n.changed_in >= $1::text::xid8`,
@@ -102,6 +104,7 @@ export async function listChangedNodes(sql: Sql, since: string): Promise<Schedul
     account_id: string;
     version: number;
     is_schedulable: boolean;
+    is_removed: boolean;
     region_code: string | null;
     isolation: 'enforced' | 'none';
     cpu_count: number;
@@ -120,6 +123,7 @@ export async function listChangedNodes(sql: Sql, since: string): Promise<Schedul
       accountId: row.account_id,
       version: row.version,
       isSchedulable: row.is_schedulable,
+      isRemoved: row.is_removed,
       regionCode: row.region_code,
       isolation: row.isolation,
       cpuCount: row.cpu_count,

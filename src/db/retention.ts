@@ -1,5 +1,6 @@
 // Retention: partitions are made ahead and dropped when their time is over.
 import type { Database, Sql } from './database.ts';
+import { dropNodeEvents } from './node-events.ts';
 import { dropOldNonces } from './nonces.ts';
 import { oneAtATime } from './start-lock.ts';
 
@@ -24,6 +25,7 @@ export async function enforceRetention(sql: Database, retention: Retention): Pro
   await dropOldNonces(sql);
   await dropBefore(sql, 'run_logs', retention.logDays);
   await dropBefore(sql, 'job_events', retention.eventDays);
+  await dropNodeEvents(sql, retention.eventDays);
   await sql.query(
     `update jobs set idempotency_key = null, idempotency_hash = null where id in (
        select id from jobs where idempotency_key is not null and created_at < flotilla_now() - interval '24 hours'

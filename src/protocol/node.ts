@@ -3,8 +3,28 @@ import Type, { type Static } from 'typebox';
 import { ListOf } from './list.ts';
 import { Labels, Nullable, Timestamp, Uuid, Words } from './schema.ts';
 
-export const nodeStatuses = ['offline', 'ready', 'unreachable', 'lost', 'cordoned'] as const;
+export const nodeStatuses = [
+  ...['offline', 'ready', 'unreachable', 'lost'],
+  ...['cordoned', 'draining', 'removed'],
+] as const;
 export type NodeStatus = (typeof nodeStatuses)[number];
+
+/** A container of this cluster that the node's agent found and the database does not know. */
+export const Orphan = Type.Object({
+  run_uuid: Uuid,
+  attempt: Type.Integer(),
+  state: Words(['created', 'running', 'exited']),
+  first_seen_at: Timestamp,
+  removal_at: Nullable(
+    Type.String({ format: 'date-time', description: 'null: it stays until flotilla node accept-restore' }),
+  ),
+});
+
+export const NodeDrain = Type.Object({
+  requested_at: Timestamp,
+  deadline_at: Timestamp,
+  runs_left: Type.Integer({ description: 'runs that hold resources still' }),
+});
 
 export const Node = Type.Object({
   object: Type.Literal('node'),
@@ -13,6 +33,16 @@ export const Node = Type.Object({
   name: Type.String(),
   status: Words(nodeStatuses),
   status_reason: Nullable(Type.String()),
+  is_cordoned: Type.Boolean({ description: 'takes no new work, by an operator' }),
+  drain: Type.Unsafe<Static<typeof NodeDrain> | null>({
+    ...NodeDrain,
+    type: ['object', 'null'],
+    description: 'null: none is under way',
+  }),
+  awaits_restore_word: Type.Boolean({
+    description: 'the database was restored: the node removes nothing and takes no work until accept-restore',
+  }),
+  orphans: Type.Array(Orphan),
   region_code: Nullable(Type.String()),
   labels: Labels,
   reputation: Type.Number(),
@@ -68,3 +98,64 @@ export const CreatedNode = Type.Object({
   key: Type.Object({ public_key: Type.String(), secret_key: Type.String() }),
 });
 export type CreatedNode = Static<typeof CreatedNode>;
+
+const Reason = Type.Optional(
+  Nullable(Type.String({ maxLength: 1024, description: 'kept in the events of the node' })),
+);
+
+/** Body of cordon, uncordon and accept-restore; may be empty. */
+export const ChangeNodeBody = Type.Object({ reason: Reason }, { additionalProperties: false });
+
+/** Body of `PUT /v1/nodes/{uuid}/drain`; may be empty. */
+export const DrainNodeBody = Type.Object(
+  {
+    reason: Reason,
+    deadline_ms: Type.Optional(
+      Nullable(
+        Type.Integer({
+          minimum: 0,
+          maximum: 2_592_000_000,
+          default: 3_600_000,
+          description: 'runs that are left after this time are stopped',
+        }),
+      ),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+/** Body of `PUT /v1/nodes/{uuid}/remove`; may be empty. */
+export const RemoveNodeBody = Type.Object(
+  {
+    reason: Reason,
+    force: Type.Optional(
+      Nullable(Type.Boolean({ default: false, description: 'also a lost node, whose containers may live' })),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+export const nodeEventKinds = [
+  ...['registered', 'ready', 'unreachable', 'lost'],
+  ...['cordoned', 'uncordoned', 'drain_requested', 'drained', 'removed'],
+  ...['restore_suspected', 'restore_accepted'],
+] as const;
+export type NodeEventKind = (typeof nodeEventKinds)[number];
+
+const Freely = Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true });
+
+/** One change of a node: what, when, who, and why. */
+export const NodeEvent = Type.Object({
+  object: Type.Literal('node_event'),
+  id: Type.Integer(),
+  node_uuid: Uuid,
+  created_at: Timestamp,
+  kind: Words(nodeEventKinds),
+  actor: Freely,
+  detail: Type.Unsafe<Record<string, unknown> | null>({
+    type: ['object', 'null'],
+    additionalProperties: true,
+  }),
+});
+export type NodeEvent = Static<typeof NodeEvent>;
+export const NodeEventList = ListOf(NodeEvent);

@@ -22,7 +22,11 @@ export class Feed {
       listChangedJobs(this.#database, this.#since),
       listChangedNodes(this.#database, this.#since),
     ]);
-    for (const node of nodes) {
+    for (const { isRemoved, ...node } of nodes) {
+      if (isRemoved) {
+        this.#workingSet.removeNode(node.id);
+        continue;
+      }
       const gpus = node.gpus.map(({ vram_mib, ...gpu }) => ({
         ...gpu,
         vramMib: vram_mib,

@@ -16,8 +16,10 @@ import type { Vault } from '../db/vault.ts';
 import { pendingReasons } from '../domain/pending-reason.ts';
 import { type Plan, plan } from '../domain/placement.ts';
 import { createWorkingSet, type WorkingSet } from '../domain/placement-working-set.ts';
+import { defaultLostAfterMs } from '../domain/silence.ts';
 import { pause, type Timers } from '../domain/timers.ts';
 import { Feed } from './feed.ts';
+import { drainNodes } from './node-drain.ts';
 import { NodeLoss } from './node-loss.ts';
 import { Passes } from './passes.ts';
 
@@ -50,14 +52,13 @@ const reviewMs = 1_000;
 const batchSize = 500;
 const dueBatch = 500;
 const tokenLength = 40;
-const defaultLostAfterMs = 300_000;
 
 /** What exists only while this replica leads. */
 interface Term {
   leadership: Leadership;
   workingSet: WorkingSet;
   feed: Feed;
-  nodeLoss: NodeLoss | null;
+  nodeLoss: NodeLoss;
   reasons: string;
 }
 
@@ -148,7 +149,7 @@ export class Scheduler {
       leadership,
       workingSet,
       feed: new Feed(database, workingSet),
-      nodeLoss: null,
+      nodeLoss: this.#watchNodes(leadership),
       reasons: '',
     };
   }
@@ -170,13 +171,17 @@ export class Scheduler {
     if (!isReviewDue) return;
     this.#reviewedAtMs = startedAtMs;
     await this.#tellReasons(term);
-    term.nodeLoss ??= this.#watchNodes(term, nowMs);
+    await drainNodes(this.#options, this.#actor(term.leadership));
     await term.nodeLoss.review(nowMs);
   }
 
-  #watchNodes({ leadership }: Term, nowMs: number): NodeLoss {
-    const { database, hints, lostAfterMs = defaultLostAfterMs } = this.#options;
-    return new NodeLoss({ database, hints, holder: leadership.holder, lostAfterMs }, nowMs);
+  #actor({ holder }: Leadership): Record<string, unknown> {
+    return { kind: 'scheduler', replica: holder };
+  }
+
+  #watchNodes(leadership: Leadership): NodeLoss {
+    const { database, hints, monotonicNow, lostAfterMs = defaultLostAfterMs } = this.#options;
+    return new NodeLoss({ database, hints, monotonicNow, lostAfterMs, actor: this.#actor(leadership) });
   }
 
   async #write(term: Term, { placements }: Plan): Promise<void> {
@@ -214,7 +219,7 @@ export class Scheduler {
 
   async #enforceDeadlines(term: Term, nowMs: number): Promise<void> {
     const { database, hints } = this.#options;
-    const actor = { kind: 'scheduler', replica: term.leadership.holder };
+    const actor = this.#actor(term.leadership);
     const due = term.feed.deadlines.due(nowMs);
     if (due.length > 0) {
       const failed = await failUnassignedJobs(database, due, term.leadership.holder);

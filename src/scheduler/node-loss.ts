@@ -1,65 +1,82 @@
 // Nodes that fall silent: unreachable after their lease, lost after a while, and never while the fault may be ours.
 import type { Database } from '../db/database.ts';
 import type { Hints } from '../db/hints.ts';
-import { countNodes, markLostNodes, markSilentNodes } from '../db/nodes.ts';
-import { listHeldRuns } from '../db/placement.ts';
+import {
+  countReadyNodes,
+  listRunsOfLostNodes,
+  listSilentNodes,
+  markLostNodes,
+  markSilentNodes,
+  renewAllLeases,
+} from '../db/node-leases.ts';
 import { applyRunEvents } from '../db/run-events.ts';
+import {
+  defaultLeaseMs,
+  isUnbroken,
+  lookAtSilence,
+  type SilenceWatch,
+  startWatch,
+} from '../domain/silence.ts';
 
 export interface NodeLossOptions {
   database: Database;
   hints: Hints;
-  holder: string;
+  monotonicNow: () => number;
+  /** Who writes it: this replica as the leader. */
+  actor: Record<string, unknown>;
   /** Silence after which a node's runs are given up. */
   lostAfterMs: number;
 }
 
-/** More of the fleet than this falling silent within a minute is our own fault. */
-const suspiciousFraction = 0.3;
-const suspiciousFleet = 4;
-const observeMs = 60_000;
+const batchSize = 500;
+const reason = 'The node was silent for too long, and its run was given up.';
 
+/** Lives as long as a term of the leader, whose every failed pass ends it: what it has not watched it does not judge. */
 export class NodeLoss {
   readonly #options: NodeLossOptions;
-  #silentSince: number[] = [];
-  #graceUntilMs: number;
+  #watch: SilenceWatch | null = null;
 
-  /** Begins with a grace: a new leader, or one whose database was away, has no right to judge silence yet. */
-  constructor(options: NodeLossOptions, nowMs: number) {
+  constructor(options: NodeLossOptions) {
     this.#options = options;
-    this.#graceUntilMs = nowMs + options.lostAfterMs;
   }
 
-  /** `nowMs` is the database's time. */
-  async review(nowMs: number): Promise<void> {
+  /** One look, about every second; `databaseMs` is the database's time. */
+  async review(databaseMs: number): Promise<void> {
+    const { database, monotonicNow, actor } = this.#options;
+    const clocks = { nowMs: monotonicNow(), databaseMs };
+    if (this.#watch === null || !isUnbroken(this.#watch, clocks)) {
+      await renewAllLeases(database, defaultLeaseMs);
+      this.#watch = startWatch(clocks);
+    }
+    await markSilentNodes(database, actor);
+    const lost = await this.#look(this.#watch, clocks);
+    if (lost.length > 0) await markLostNodes(database, lost, actor);
+    await this.#giveUpRuns();
+  }
+
+  async #look(before: SilenceWatch, clocks: { nowMs: number; databaseMs: number }): Promise<string[]> {
     const { database, lostAfterMs } = this.#options;
-    const silent = await markSilentNodes(database);
-    this.#silentSince = [
-      ...this.#silentSince.filter((atMs) => atMs > nowMs - observeMs),
-      ...silent.map(() => nowMs),
-    ];
-    if (silent.length > 0 && (await this.#isFleetSilent())) this.#graceUntilMs = nowMs + lostAfterMs;
-    if (nowMs < this.#graceUntilMs) return;
-    const lost = await markLostNodes(database, lostAfterMs);
-    if (lost.length > 0) await this.#giveUpRuns(lost);
+    const silent = (await listSilentNodes(database)).filter(({ status }) => status === 'unreachable');
+    const readyCount = silent.length === 0 ? 0 : await countReadyNodes(database);
+    const { watch, lost } = lookAtSilence(before, { ...clocks, silent, readyCount }, { lostAfterMs });
+    this.#watch = watch;
+    return lost;
   }
 
-  async #isFleetSilent(): Promise<boolean> {
-    const fleet = await countNodes(this.#options.database);
-    return fleet >= suspiciousFleet && this.#silentSince.length > fleet * suspiciousFraction;
-  }
-
-  async #giveUpRuns(nodeIds: string[]): Promise<void> {
-    const { database, hints, holder } = this.#options;
-    const runs = await listHeldRuns(database, nodeIds);
-    const reason = 'The node was silent for too long, and its run was given up.';
+  /** Of every lost node, also of one that an earlier leader marked and did not finish. */
+  async #giveUpRuns(): Promise<void> {
+    const { database, hints, actor } = this.#options;
+    const runs = await listRunsOfLostNodes(database, batchSize);
+    if (runs.length === 0) return;
     const events = runs.map((run) => ({
       runId: run.id,
       from: null,
       event: () => ({ kind: 'node_lost' as const, reason }),
     }));
-    const applied = await applyRunEvents(database, events, { kind: 'scheduler', replica: holder });
+    const applied = await applyRunEvents(database, events, actor);
     for (const event of applied)
       if (event.kind === 'applied') hints.publish({ kind: 'job', jobId: event.jobId });
+    hints.publish({ kind: 'ports' });
     hints.publish({ kind: 'schedule' });
   }
 }

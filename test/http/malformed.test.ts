@@ -77,6 +77,10 @@ const bodyFields: Record<string, readonly string[]> = {
   'PUT /v1/jobs/{uuid}/cancel': ['reason', 'stop_grace_ms', 'wait_ms'],
   'POST /v1/jobs/cancel': ['filter', 'all', 'dry_run', 'reason', 'stop_grace_ms'],
   'POST /v1/nodes': ['name', 'region_code', 'labels'],
+  'PUT /v1/nodes/{uuid}/cordon': ['reason'],
+  'PUT /v1/nodes/{uuid}/uncordon': ['reason'],
+  'PUT /v1/nodes/{uuid}/drain': ['reason', 'deadline_ms'],
+  'PUT /v1/nodes/{uuid}/remove': ['reason', 'force'],
   'POST /v1/api-keys': ['name', 'preset', 'permissions', 'expires_at', 'allowed_ips'],
 };
 const containerFields = [

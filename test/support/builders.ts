@@ -1,6 +1,7 @@
 // Jobs, nodes and inventories in the words of a test: what it does not care for has a plain value.
 import type { Sql } from '../../src/db/database.ts';
-import { connectNode, createNode } from '../../src/db/nodes.ts';
+import { connectNode } from '../../src/db/node-leases.ts';
+import { createNode } from '../../src/db/nodes.ts';
 import { newId } from '../../src/main/ids.ts';
 import type { GpuInventory, Inventory } from '../../src/protocol/agent-messages.ts';
 import type { CreateJobBody } from '../../src/protocol/job.ts';

@@ -1,25 +1,40 @@
-// Routes of nodes: register one with its key, list, get.
+// Routes of nodes: register one with its key, list, get, and its events.
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { createApiKey } from '../../db/api-keys.ts';
-import { createNode, getNode, listNodes, type NodeRecord } from '../../db/nodes.ts';
+import type { ListQuery } from '../../db/list-sql.ts';
+import { listNodeEvents, recordNodeEvent } from '../../db/node-events.ts';
+import { createNode, getNode, listNodes, shownStatus } from '../../db/nodes.ts';
 import { claimNonce } from '../../db/nonces.ts';
-import type { GpuInventory } from '../../protocol/agent-messages.ts';
-import { CreatedNode, CreateNodeBody, Node, NodeList } from '../../protocol/node.ts';
+import {
+  CreatedNode,
+  CreateNodeBody,
+  Node,
+  NodeEventList,
+  NodeList,
+  nodeEventKinds,
+  nodeStatuses,
+} from '../../protocol/node.ts';
 import { regionCodes } from '../../protocol/schema.ts';
-import { callerOf, requirePermission } from '../auth.ts';
+import { actorOf, callerOf, requirePermission } from '../auth.ts';
 import type { ApiDeps } from '../deps.ts';
 import { ApiError, nonceReused, notFound, validationFailed } from '../errors.ts';
-import { nullableTimestamp, timestamp } from '../job-view.ts';
 import { newKeyPair, presetPermissions } from '../key-presets.ts';
 import { type FilterRules, parseListQuery } from '../list-query.ts';
+import { nodeEventView, nodeView } from '../node-view.ts';
 import { listOf, listQuerySchema, rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
 import { bodyCheck } from '../validate.ts';
+import { nodeChangeRoutes } from './node-changes.ts';
 
 const filters: FilterRules = {
-  status: { kind: 'words', column: 'n.status', words: ['offline', 'ready', 'unreachable', 'lost'] },
+  status: { kind: 'words', column: shownStatus, words: nodeStatuses },
   uuid: { kind: 'uuids', column: 'n.id' },
   created_at: { kind: 'times', column: 'n.created_at' },
   label: { kind: 'labels', column: 'n.labels' },
+};
+
+const eventFilters: FilterRules = {
+  kind: { kind: 'words', column: 'e.kind', words: nodeEventKinds },
+  created_at: { kind: 'times', column: 'e.created_at' },
 };
 
 const createCheck = bodyCheck(CreateNodeBody);
@@ -43,7 +58,7 @@ export function nodeRoutes(app: FastifyInstance, deps: ApiDeps): void {
     {
       schema: {
         tags,
-        summary: 'List nodes',
+        summary: 'List nodes; removed ones only when filter[status] asks for them',
         querystring: listQuerySchema(filters),
         response: { 200: NodeList },
       },
@@ -51,7 +66,7 @@ export function nodeRoutes(app: FastifyInstance, deps: ApiDeps): void {
     async (request) => {
       const caller = callerOf(request);
       requirePermission(caller, 'nodes:read');
-      const query = parseListQuery(rawQueryOf(request), filters);
+      const query = withoutRemoved(parseListQuery(rawQueryOf(request), filters));
       const result = await listNodes(deps.database, { ...query, accountId: caller.accountId });
       return listOf(query, result, result.items.map(nodeView));
     },
@@ -68,6 +83,37 @@ export function nodeRoutes(app: FastifyInstance, deps: ApiDeps): void {
       return nodeView(node);
     },
   );
+  app.get(
+    '/v1/nodes/:uuid/events',
+    {
+      schema: {
+        tags,
+        summary: 'List what happened to a node, newest first: who, when, why',
+        params: uuidParams,
+        querystring: listQuerySchema(eventFilters),
+        response: { 200: NodeEventList },
+      },
+    },
+    async (request) => {
+      const caller = callerOf(request);
+      requirePermission(caller, 'nodes:read');
+      const nodeId = uuidOf(request, 'node');
+      const query = parseListQuery(rawQueryOf(request), eventFilters);
+      const node = await getNode(deps.database, { id: nodeId, accountId: caller.accountId });
+      if (node === null) throw notFound('node');
+      const result = await listNodeEvents(deps.database, { ...query, nodeId });
+      return listOf(query, result, result.items.map(nodeEventView));
+    },
+  );
+  nodeChangeRoutes(app, deps);
+}
+
+const presentStatuses = nodeStatuses.filter((status) => status !== 'removed');
+
+function withoutRemoved(query: ListQuery): ListQuery {
+  if (query.filters.some(({ column }) => column === shownStatus)) return query;
+  const present = { kind: 'words', column: shownStatus, words: presentStatuses } as const;
+  return { ...query, filters: [...query.filters, present] };
 }
 
 async function registerNode(request: FastifyRequest, deps: ApiDeps): Promise<CreatedNode> {
@@ -96,6 +142,7 @@ async function registerNode(request: FastifyRequest, deps: ApiDeps): Promise<Cre
     });
     if (node === null)
       throw new ApiError('conflict', `A node named ${body.name} exists already; choose another name.`);
+    await recordNodeEvent(sql, { nodeId: node.id, kind: 'registered', actor: actorOf(caller) });
     await createApiKey(sql, deps.vault, {
       id: deps.newId(),
       accountId,
@@ -109,56 +156,4 @@ async function registerNode(request: FastifyRequest, deps: ApiDeps): Promise<Cre
     });
     return { ...nodeView(node), key: { public_key: pair.publicKey, secret_key: pair.secret } };
   });
-}
-
-const gb = 1e9;
-
-export function nodeView(node: NodeRecord): Node {
-  const { inventory } = node;
-  const allocated = new Set(node.allocatedGpuUuids);
-  const isFree = (gpu: GpuInventory) => !allocated.has(gpu.uuid) && gpu.health !== 'quarantined';
-  return {
-    object: 'node',
-    _id: node.id,
-    uuid: node.id,
-    name: node.name,
-    status: node.isCordoned && node.status === 'ready' ? 'cordoned' : node.status,
-    status_reason: node.statusReason,
-    region_code: node.regionCode,
-    labels: node.labels,
-    // Until kept promises are counted every node starts in the middle.
-    reputation: 50,
-    isolation: node.isolation,
-    agent_version: node.agentVersion,
-    cpus: inventory === null ? [] : [{ name: inventory.cpu_model, num_cores: inventory.cpu_count }],
-    gpus: (inventory?.gpus ?? []).map((gpu) => ({
-      uuid: gpu.uuid,
-      name: gpu.name,
-      vram_gb_available: isFree(gpu) ? gbOf(gpu.vram_mib * 1024 * 1024) : 0,
-      vram_gb_max: gbOf(gpu.vram_mib * 1024 * 1024),
-      is_allocated: allocated.has(gpu.uuid),
-      is_quarantined: gpu.health === 'quarantined',
-      quarantine_reason: gpu.health_reason ?? null,
-    })),
-    hard_drives: [
-      {
-        name: 'container storage',
-        available_capacity_gb: gbOf(node.storageBytes - node.storageAllocated),
-        max_capacity_gb: gbOf(node.storageBytes),
-      },
-    ],
-    rams: [
-      { memory_gb_available: gbOf(node.ramBytes - node.ramAllocated), memory_gb_max: gbOf(node.ramBytes) },
-    ],
-    ramTotal: gbOf(node.ramBytes),
-    job_run_count: node.runCount,
-    current_hardware: inventory,
-    created_at: timestamp(node.createdAtMs),
-    updated_at: timestamp(node.updatedAtMs),
-    last_seen_at: nullableTimestamp(node.lastSeenAtMs),
-  };
-}
-
-function gbOf(bytes: number): number {
-  return Math.round((bytes / gb) * 1000) / 1000;
 }
