@@ -42,6 +42,7 @@ const passes = [
     docker: true,
     concurrency: 1,
   },
+  { name: 'chaos', folders: ['test/chaos'], docker: true, concurrency: 1 },
   { name: 'simulation', folders: ['test/simulation'], postgres: 'embedded', concurrency: 2, isSlow: true },
 ];
 const passLimitMs = 20 * 60_000;

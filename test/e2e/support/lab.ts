@@ -2,10 +2,17 @@
 // The client reaches the server alone; so does each node, which no one can reach.
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, openSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Client, createClient } from '../../../src/sdk/client.ts';
 import { importReferenceImages } from '../../support/images/reference-images.ts';
+import {
+  type Machine,
+  plainEnvironment,
+  runAtOnce,
+  startMachine,
+  unmountBelow,
+} from '../../support/machine.ts';
 import { mainFile } from './command.ts';
 import { eventually } from './eventually.ts';
 
@@ -14,12 +21,6 @@ const nodeCount = 2;
 /** Addresses of the client's link; a node's link is 10.99.N.1 (server) and 10.99.N.2. */
 export const clientAddress = '10.98.0.2';
 export const serverAddress = '10.98.0.1';
-
-interface Machine {
-  pid: number;
-  start(command: readonly string[], options: { log: string; env?: Record<string, string> }): ChildProcess;
-  run(...command: string[]): void;
-}
 
 export interface LabNode {
   uuid: string;
@@ -63,12 +64,12 @@ async function startAll(
   folder: string,
   { children, keep }: { children: ChildProcess[]; keep: Keep },
 ): Promise<{ client: Client; nodes: LabNode[] }> {
-  const server = await aMachine(children);
+  const server = await startMachine((holder) => children.push(holder));
   link(server, { name: 'client', local: clientAddress, remote: serverAddress });
   const client = await startServer(server, folder, keep);
   const nodes: LabNode[] = [];
   for (let number = 1; number <= nodeCount; number += 1) {
-    const machine = await aMachine(children);
+    const machine = await startMachine((holder) => children.push(holder));
     linkNode(server, machine, number);
     const dockerHost = await startEngine(machine, join(folder, `node-${number}`), keep);
     nodes.push(await startAgent(machine, { client, dockerHost, number, folder, keep }));
@@ -82,34 +83,16 @@ async function startAll(
 
 type Keep = (child: ChildProcess, log: string) => void;
 
-/** A network namespace lives as long as the process that holds it, and that one ends with this process. */
-async function aMachine(children: ChildProcess[]): Promise<Machine> {
-  const holder = spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', '--net', 'sleep', 'infinity'], {
-    stdio: 'ignore',
+function startOn(
+  machine: Machine,
+  command: readonly string[],
+  { log, env = {} }: { log: string; env?: Record<string, string> },
+): ChildProcess {
+  const output = openSync(log, 'a');
+  return spawn('setpriv', ['--pdeathsig', 'TERM', ...machine.inside, ...command], {
+    env: { ...plainEnvironment(), ...env },
+    stdio: ['ignore', output, output],
   });
-  children.push(holder);
-  const { pid } = holder;
-  assert.ok(pid);
-  const own = readlinkSync('/proc/self/ns/net');
-  await eventually('a network namespace', async () => readlinkSync(`/proc/${pid}/ns/net`) !== own);
-  const inside = ['nsenter', `--net=/proc/${pid}/ns/net`, '--'];
-  const machine: Machine = {
-    pid,
-    start([program = '', ...args], { log, env = {} }) {
-      const output = openSync(log, 'a');
-      return spawn('setpriv', ['--pdeathsig', 'TERM', ...inside, program, ...args], {
-        env: { ...plainEnvironment(), ...env },
-        stdio: ['ignore', output, output],
-      });
-    },
-    run: (...command) => runAtOnce([...inside, ...command]),
-  };
-  machine.run('ip', 'link', 'set', 'lo', 'up');
-  return machine;
-}
-
-function runAtOnce([program = '', ...args]: readonly string[]): void {
-  execFileSync(program, args, { timeout: 10_000, stdio: ['ignore', 'ignore', 'pipe'] });
 }
 
 /** A cable between this namespace and the machine. */
@@ -144,7 +127,7 @@ async function startEngine(machine: Machine, folder: string, keep: Keep): Promis
     `${folder}/pid`,
   ];
   const log = `${folder}/dockerd.log`;
-  keep(machine.start(['dockerd', ...places, '-H', dockerHost], { log }), log);
+  keep(startOn(machine, ['dockerd', ...places, '-H', dockerHost], { log }), log);
   await eventually(`the engine at ${dockerHost}`, async () => {
     try {
       execFileSync('docker', ['-H', dockerHost, 'version'], { timeout: 5_000, stdio: 'ignore' });
@@ -163,7 +146,7 @@ async function startServer(machine: Machine, folder: string, keep: Keep): Promis
   const address = ['--host', '0.0.0.0', '--port', String(apiPort), '--insecure-http'];
   const gateway = ['--gateway-host', serverAddress];
   const args = ['server', '--data-dir', dataDirectory, ...address, ...gateway];
-  const child = machine.start([process.execPath, mainFile, ...args], { log });
+  const child = startOn(machine, [process.execPath, mainFile, ...args], { log });
   keep(child, log);
   const key = await eventually('the admin key', async () => {
     assert.equal(child.exitCode, null, `the server ended: ${readFileSync(log, 'utf8')}`);
@@ -191,7 +174,7 @@ async function startAgent(
   const socket = dockerHost.replace('unix://', '');
   const args = ['node', 'run', '--node-key', keyFile, '--docker-socket', socket];
   const env = { FLOTILLA_DATA_DIR: join(folder, name, 'state') };
-  keep(machine.start([process.execPath, mainFile, ...args], { log, env }), log);
+  keep(startOn(machine, [process.execPath, mainFile, ...args], { log, env }), log);
   return { uuid, name, dockerHost };
 }
 
@@ -203,20 +186,4 @@ async function end(child: ChildProcess): Promise<void> {
   const timer = setTimeout(() => child.kill('SIGKILL'), 15_000);
   await ended;
   clearTimeout(timer);
-}
-
-/** An engine that was killed leaves its mounts, and a folder with a mount cannot be removed. */
-function unmountBelow(folder: string): void {
-  const places = readFileSync('/proc/mounts', 'utf8')
-    .split('\n')
-    .map((line) => line.split(' ')[1] ?? '');
-  for (const place of places.toReversed())
-    if (place.startsWith(`${folder}/`)) runAtOnce(['umount', '-l', place]);
-}
-
-function plainEnvironment(): NodeJS.ProcessEnv {
-  const kept = Object.entries(process.env).filter(
-    ([name]) => !/^(FLOTILLA_|PG|DATABASE_|NODE_TEST_|DOCKER_)/.test(name),
-  );
-  return Object.fromEntries([...kept, ['PATH', `${process.env.PATH}:/usr/sbin:/sbin`]]);
 }

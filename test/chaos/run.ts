@@ -1,0 +1,218 @@
+// One chaos run from the first process to the report: load and faults, healing, rest, audit, removal.
+import { readdirSync, readFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { auditEngine, auditGpus, auditTruth, auditTwice } from './audit-containers.ts';
+import { auditChanges, auditEnds, auditJobs, auditShares, auditStops, readRows } from './audit-database.ts';
+import { auditLogs } from './audit-logs.ts';
+import { Faults, faultKinds } from './faults.ts';
+import type { Evidence, Finding } from './findings.ts';
+import { Load, type LoadPace } from './load.ts';
+import { createPlace, type Place } from './place.ts';
+import { awaitHealth, comeToRest } from './quiet.ts';
+import { createRandom } from './random.ts';
+import { type ChaosReport, countBy } from './report.ts';
+import { Watcher } from './watcher.ts';
+
+export interface ChaosOptions {
+  minutes: number;
+  seed: string;
+  tell: (line: string) => void;
+  pace?: Partial<LoadPace>;
+  /** Breaks the run off; the place is taken down. */
+  signal?: AbortSignal;
+}
+
+const defaultPace: LoadPace = { submitEveryMs: 1_000, stopEveryMs: 4_500, maxLiveJobs: 40 };
+/** Every kind of fault once in a round; a short run has three rounds all the same. */
+const longestRoundMs = 75_000;
+const roundsAtLeast = 3;
+const tellEveryMs = 10_000;
+
+/** Makes the place, disturbs it for so long, and answers what the audit found; it is gone on return, save its logs. */
+export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
+  const place = await createPlace();
+  let isKept = true;
+  try {
+    const report = await disturb(place, options);
+    isKept = report.findings.length > 0;
+    await place.remove(isKept);
+    report.findings.push(...leftProcesses(place.folder));
+    return report;
+  } catch (error) {
+    await place.remove(isKept);
+    throw new Error(`The chaos run broke off; its place is kept in ${place.folder}.`, { cause: error });
+  }
+}
+
+async function disturb(
+  place: Place,
+  { minutes, seed, tell, pace, signal }: ChaosOptions,
+): Promise<ChaosReport> {
+  const random = createRandom(seed);
+  const watcher = new Watcher(place);
+  await watcher.start();
+  const living = watchLiving(place);
+  const load = new Load(place, {
+    random: random.fork('load'),
+    pace: { ...defaultPace, ...pace },
+    isLive: living.isLive,
+  });
+  const faults = new Faults(place, random.fork('faults'));
+  const durationMs = minutes * 60_000;
+  const startedAt = performance.now();
+  const teller = setInterval(
+    () => tell(progress({ startedAt, load, faults, watcher, liveJobs: living.count() })),
+    tellEveryMs,
+  );
+  try {
+    const running = Promise.all([
+      load.run(),
+      faults.run(Math.min(longestRoundMs, durationMs / roundsAtLeast)),
+    ]);
+    await sleep(durationMs, undefined, signal === undefined ? {} : { signal });
+    await faults.heal();
+    const healedAt = performance.now();
+    await load.end();
+    await running;
+    tell('healed; waiting for rest');
+    await awaitHealth(place);
+    await comeToRest(place, { load, watcher });
+    const restMs = performance.now() - healedAt;
+    tell('auditing');
+    return await audit(place, { load, faults, watcher, minutes, seed, restMs });
+  } finally {
+    clearInterval(teller);
+    living.stop();
+    watcher.stop();
+    await faults.heal();
+  }
+}
+
+/** Which jobs live, read from the database each second as long as it answers. */
+function watchLiving({ postgres }: Place) {
+  let live = new Set<string>();
+  let isReading = false;
+  const timer = setInterval(async () => {
+    if (isReading) return;
+    isReading = true;
+    const read = postgres.pool.query<{ id: string }>(
+      "select id from jobs where status in ('PENDING', 'ASSIGNED', 'RUNNING')",
+    );
+    await read.then(
+      ({ rows }) => {
+        live = new Set(rows.map(({ id }) => id));
+      },
+      () => {},
+    );
+    isReading = false;
+  }, 1_000);
+  return {
+    isLive: (uuid: string) => live.has(uuid),
+    count: () => live.size,
+    stop: () => clearInterval(timer),
+  };
+}
+
+function progress(now: {
+  startedAt: number;
+  load: Load;
+  faults: Faults;
+  watcher: Watcher;
+  liveJobs: number;
+}): string {
+  const { load, faults, watcher } = now;
+  const seconds = Math.round((performance.now() - now.startedAt) / 1000);
+  const jobs = `${load.jobs.size} jobs, ${now.liveJobs} live, ${load.stopCount} stops`;
+  const kinds = faultKinds.map((kind) => `${kind} ${faults.count(kind)}`).join(', ');
+  return `${seconds} s: ${jobs}, ${watcher.liveCount()} containers, load ${loadavg()[0]?.toFixed(1)}; ${kinds}`;
+}
+
+async function audit(
+  place: Place,
+  run: { load: Load; faults: Faults; watcher: Watcher; minutes: number; seed: string; restMs: number },
+): Promise<ChaosReport> {
+  const { load, faults, watcher } = run;
+  const { pool } = place.postgres;
+  const { jobs, runs } = await readRows(pool);
+  const lives = [...watcher.lives.values()];
+  const evidence: Evidence = {
+    jobs,
+    runs,
+    lives,
+    acknowledged: load.jobs,
+    faults: faults.past,
+    nodes: place.nodes,
+  };
+  const [server] = place.servers;
+  if (server === undefined) throw new Error('A place has servers.');
+  const logs = await auditLogs(server.client, evidence);
+  const engines = await Promise.all(place.nodes.map((node) => auditEngine(node)));
+  const findings: Finding[] = [
+    ...auditJobs(evidence),
+    ...auditEnds(evidence),
+    ...(await auditChanges(pool)),
+    ...(await auditShares(pool)),
+    ...(await auditStops(pool, evidence)),
+    ...engines.flat(),
+    ...auditTwice(evidence),
+    ...auditGpus(evidence),
+    ...auditTruth(evidence),
+    ...logs.findings,
+    ...load.wrongAnswers.map(({ jobUuid, text }): Finding => ({ kind: 'answer', text, jobUuid })),
+    ...place.surprises.map((text): Finding => ({ kind: 'ended', text })),
+  ];
+  return {
+    seed: run.seed,
+    minutes: run.minutes,
+    folder: place.folder,
+    jobs: {
+      submitted: load.jobs.size,
+      byStatus: countBy(jobs.values(), ({ status }) => status),
+      byProgram: countBy(load.jobs.values(), ({ program }) => program.kind),
+    },
+    stops: load.stopCount,
+    repeatedRequests: load.refusedCount,
+    runs: {
+      count: runs.length,
+      containers: lives.length,
+      endsByCode: countBy(
+        runs.filter(({ status }) => status === 'FAILED'),
+        ({ code }) => code ?? 'unknown',
+      ),
+    },
+    teardowns: countBy(
+      runs.filter(({ teardown_state: state }) => state !== null),
+      ({ teardown_state: state }) => state ?? '',
+    ),
+    logs: { runs: logs.runCount, bytes: logs.byteCount, engineLosses: logs.engineLossCount },
+    faults: countFaults(faults),
+    restMs: run.restMs,
+    findings,
+  };
+}
+
+function countFaults(faults: Faults): ChaosReport['faults'] {
+  const counts = faultKinds.map((kind) => [kind, faults.count(kind)] as const);
+  return Object.fromEntries(counts) as ChaosReport['faults'];
+}
+
+/** Processes that name the place on their command line, after it was removed. */
+function leftProcesses(folder: string): Finding[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid): Finding[] => {
+      const line = commandLine(pid);
+      return line.includes(folder)
+        ? [{ kind: 'leaked', text: `process ${pid} is left: ${line.slice(0, 200)}` }]
+        : [];
+    });
+}
+
+function commandLine(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch {
+    return '';
+  }
+}
