@@ -208,7 +208,7 @@ test('wrong usage is exit code 1 and says what was meant', async () => {
     [['job', 'submit'], /Say what to run/],
     [['job', 'submit', 'a@sha256:00'], /names a digest/],
     [['job', 'submit', join(folder, 'absent.json')], /Cannot read .*absent\.json: there is no such file/],
-    [['job', 'stop'], /missing required argument 'job'/],
+    [['job', 'stop'], /Say which jobs to stop: by uuid, by filters such as --status PENDING, or --all/],
     [['job', 'list'], /No key found in .*: start a server here with "flotilla up"/],
   ];
   for (const [args, message, env] of cases) {

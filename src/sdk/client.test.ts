@@ -76,6 +76,7 @@ test('every endpoint is called by method, path, query and canonical body', async
   await client.jobs.get(uuid);
   await client.jobs.cancel(uuid, { reason: 'café', wait_ms: 10 });
   await client.jobs.cancel(uuid);
+  await client.jobs.cancelAll({ filter: { status: ['PENDING'], title_prefix: 'a' }, dry_run: true });
   await client.runs.list({ filter: { job_uuid: uuid } });
   await client.runs.get(uuid);
   await client.runs.logs(uuid, { offset: 3, limit: 9 });
@@ -93,6 +94,7 @@ test('every endpoint is called by method, path, query and canonical body', async
       `GET /v1/jobs/${uuid}`,
       `PUT /v1/jobs/${uuid}/cancel {"reason":"caf\\u00e9","wait_ms":10}`,
       `PUT /v1/jobs/${uuid}/cancel`,
+      'POST /v1/jobs/cancel {"dry_run":true,"filter":{"status":["PENDING"],"title_prefix":"a"}}',
       `GET /v1/job-runs?filter%5Bjob_uuid%5D=${uuid}`,
       `GET /v1/job-runs/${uuid}`,
       `GET /v1/job-runs/${uuid}/logs?offset=3&limit=9`,
@@ -126,10 +128,12 @@ test('a job is created once however often it is tried: same idempotency key, fre
   assert.equal(seen.at(-1)?.headers['idempotency-key'], 'mine');
 });
 
-test('a POST without an idempotency key is never repeated', async (t) => {
+test('a POST without an idempotency key is never repeated, unless it stops', async (t) => {
   const { client, seen } = await aServer(t, [{ status: 503 }]);
   await assert.rejects(client.nodes.create({ name: 'n1' }), ApiError);
   assert.equal(seen.length, 1);
+  await assert.rejects(client.jobs.cancelAll({ all: true }), ApiError);
+  assert.equal(new Set(seen.map(({ headers }) => headers['x-nonce'])).size, 5);
 });
 
 test('gives up after four tries and honours Retry-After', async (t) => {
