@@ -123,10 +123,11 @@ export class DataConnection {
         this.#send('end', [], sent);
       },
       accept: () => this.#send('accept', []),
-      refuse: (refusal) => {
+      // An error that carries a refusal is one, but says its message to JSON only when asked.
+      refuse: ({ status, code, message }) => {
         this.#hasSentEnd = true;
         this.#hasReceivedEnd = true;
-        this.#send('refuse', [Buffer.from(JSON.stringify(refusal))]);
+        this.#send('refuse', [Buffer.from(JSON.stringify({ status, code, message }))]);
       },
       hangUp: () => {
         if (!this.#isOver) this.#socket.end();

@@ -79,7 +79,7 @@ test('what a stream is to reach arrives whole, and a refusal leaves the connecti
   const openings: unknown[] = [];
   const refuse = (stream: DataStream, asked: unknown) => {
     openings.push(asked);
-    stream.refuse({ status: 409, code: 'conflict', message: 'Not now.' });
+    stream.refuse(Object.assign(new Error('Not now.'), { status: 409, code: 'conflict' }));
   };
   await withPair(refuse, async (server, seen) => {
     const files = { ...opening, kind: 'files', request } as const;
