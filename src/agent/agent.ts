@@ -60,6 +60,8 @@ export interface AgentOptions {
   gpuTimes?: GpuTimes;
   /** Most bytes that images pulled for jobs may take; absent: a fifth of the engine's disk. */
   imageCacheBytes?: number;
+  /** How long a teardown may take, its grace apart, before it counts as a fault of the node. */
+  stuckAfterMs?: number;
   /** Between two measurements of what runs write to disk. */
   storageEveryMs?: number;
   /** The agent serves public ports itself, and clients reach it by this host; absent: the gateway does. */
@@ -128,6 +130,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     send: (message) => client.send(message),
     sendLog: (chunk) => client.sendLog(chunk),
     inventory: requireInventory,
+    ...(options.stuckAfterMs === undefined ? {} : { stuckAfterMs: options.stuckAfterMs }),
     onPass: () => streams.look(),
   });
 

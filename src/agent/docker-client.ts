@@ -105,7 +105,7 @@ export class DockerClient {
         if (signal?.aborted) return reject(signal.reason);
         reject(toEngineError(error, `${method} ${path}`));
       };
-      const onAbort = () => settle(new Error('it did not answer in time'), null);
+      const onAbort = () => settle(engineSilent(`${method} ${path}`), null);
       abortSignal.addEventListener('abort', onAbort);
       this.#docker.modem.dial(
         {
@@ -132,7 +132,14 @@ function unprinted<T extends object>(value: T): T {
   return Object.defineProperty(value, inspect.custom, { value: () => '[…]' });
 }
 
+/** It takes calls and does not answer: unlike one that is away, it may never do so again. */
+function engineSilent(action: string): RuntimeError {
+  const message = `The Docker Engine does not answer in time (${action}); look at its log, and restart it if need be.`;
+  return new RuntimeError('engine_silent', message, { isRetryable: true });
+}
+
 function toEngineError(error: unknown, action: string): Error {
+  if (error instanceof RuntimeError) return error;
   const { statusCode, json, message } = error as { statusCode?: number; json?: unknown; message?: string };
   if (statusCode !== undefined) return new EngineRefusal(statusCode, refusalText(json) ?? message ?? '');
   return new RuntimeError(

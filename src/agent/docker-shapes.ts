@@ -18,6 +18,7 @@ export interface EngineVersion {
 }
 
 export interface EngineInfo {
+  Name?: string;
   NCPU: number;
   MemTotal: number;
   DockerRootDir?: string;

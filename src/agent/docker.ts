@@ -1,11 +1,11 @@
 // The Docker Engine behind the runtime port.
 import { fullReference } from '../domain/image-reference.ts';
-import { killCgroupProcesses } from './cgroup.ts';
 import { DockerClient, EngineRefusal } from './docker-client.ts';
 import { pullError, registrySilent, startError } from './docker-errors.ts';
 import { LogFrames, toEngineTime } from './docker-logs.ts';
 import { PullMeter } from './docker-pull.ts';
 import { canHoldSize, isQuotaRefusal } from './docker-quota.ts';
+import { DockerRemains } from './docker-remains.ts';
 import {
   type ContainerInspect,
   containerAddress,
@@ -46,7 +46,8 @@ import { usedBytes } from './storage-usage.ts';
 /** Start does the network and the mounts; 8 at once have been seen to take two seconds. */
 const startTimeoutMs = 60_000;
 const signalTimeoutMs = 5_000;
-const removeTimeoutMs = 30_000;
+/** An engine that takes longer goes on by itself; the next try finds it done, or under way. */
+const removeTimeoutMs = 10_000;
 /** A registry that sends nothing for this long is given up; the engine is silent while it checks a large layer. */
 const pullStallMs = 180_000;
 const logStallMs = 30_000;
@@ -55,6 +56,7 @@ const sizeTimeoutMs = 60_000;
 
 export class DockerRuntime implements Runtime {
   readonly #client: DockerClient;
+  readonly #remains: DockerRemains;
   #network: NetworkOrder | null = null;
   /** Null until the engine was asked. */
   #hasQuota: boolean | null = null;
@@ -62,6 +64,7 @@ export class DockerRuntime implements Runtime {
   /** `socketPath` null: DOCKER_HOST, else the usual socket. */
   constructor(socketPath: string | null) {
     this.#client = new DockerClient(socketPath);
+    this.#remains = new DockerRemains(this.#client);
   }
 
   async describe(): Promise<EngineDescription> {
@@ -98,8 +101,12 @@ export class DockerRuntime implements Runtime {
   }
 
   async inspectContainer(containerId: string): Promise<ContainerState | null> {
-    const found = await this.#orNull({ path: `/containers/${containerId}/json` });
-    return found === null ? null : containerState(found as ContainerInspect);
+    const found = (await this.#orNull({
+      path: `/containers/${containerId}/json`,
+    })) as ContainerInspect | null;
+    if (found === null) return null;
+    await this.#remains.learn(containerId, found.State.Pid);
+    return containerState(found);
   }
 
   async containerAddress(containerId: string): Promise<ContainerAddress | null> {
@@ -233,11 +240,12 @@ export class DockerRuntime implements Runtime {
     });
   }
 
-  async killProcesses(containerId: string): Promise<number> {
-    const found = await this.#orNull({ path: `/containers/${containerId}/json`, timeoutMs: 2_000 }).catch(
-      () => null,
-    );
-    return killCgroupProcesses({ containerId, pid: (found as ContainerInspect | null)?.State.Pid ?? 0 });
+  killProcesses(containerId: string): Promise<number | null> {
+    return this.#remains.killProcesses(containerId);
+  }
+
+  isOnNetwork(containerId: string): Promise<boolean> {
+    return this.#remains.isOnNetwork(this.#network?.name ?? null, containerId);
   }
 
   async *readLogs({

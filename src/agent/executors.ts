@@ -1,5 +1,6 @@
 // One executor per kind of step: what the rules ask for, done against the runtime.
 import type { AgentMessage, Inventory, LogChunk, RunError } from '../protocol/agent-messages.ts';
+import { cleanUp, processesLeft } from './clean-up.ts';
 import { type Clock, sleep } from './clock.ts';
 import { containerSpec, type NodeIdentity, pullOrder, secretsOf } from './container-order.ts';
 import { tellWithout } from './docker-errors.ts';
@@ -13,8 +14,9 @@ import { lastLines, runEvent } from './run-events.ts';
 import { prepareRun } from './run-preparation.ts';
 import {
   giveUp,
-  leavesBehind,
   newRecord,
+  noteKilled,
+  noteLogStored,
   observeGone,
   observeState,
   type RunRecord,
@@ -107,11 +109,25 @@ const workers: Record<Work, (deps: ExecutorDeps, record: RunRecord) => Promise<v
 function startWork(deps: ExecutorDeps, record: RunRecord, work: Work): void {
   record.work = work;
   workers[work](deps, record)
-    .catch((error: unknown) => warn(deps, record, { error, action: work }))
+    .then(() => {
+      if (endingWork.has(work)) record.trouble = null;
+    })
+    .catch((error: unknown) => {
+      warn(deps, record, { error, action: work });
+      if (endingWork.has(work)) noteTrouble(record, error);
+    })
     .finally(() => {
       record.work = null;
       deps.wake();
     });
+}
+
+const endingWork: ReadonlySet<Work> = new Set(['kill', 'remove', 'kill_processes', 'clean_up']);
+
+/** An engine that is away does no harm and comes back; everything else keeps the run from ending. */
+function noteTrouble(record: RunRecord, error: unknown): void {
+  const isAway = error instanceof RuntimeError && error.code === 'engine_unreachable';
+  record.trouble = isAway ? null : toRunError(record, error).message;
 }
 
 function warn(
@@ -219,65 +235,67 @@ async function create(deps: ExecutorDeps, record: RunRecord): Promise<void> {
   }
 }
 
-/** Nothing of the run may be left: not its volumes, not memory of its GPUs. */
-async function cleanUp(deps: ExecutorDeps, record: RunRecord): Promise<void> {
-  const { runtime, clock, gpuGuard } = deps;
-  record.removal = { count: record.removal.count + 1, lastAtMs: clock.nowMs() };
-  await runtime.removeVolumes(record.runUuid);
-  // The server hears of a dirty GPU before it hears that the run's resources are free.
-  if (await gpuGuard.finish(record.runUuid)) await deps.refreshInventory();
-  record.cleanUp = 'done';
-  tookStep(record, 'cleaned_up', clock.nowMs());
-}
-
 async function signal(deps: ExecutorDeps, record: RunRecord): Promise<void> {
   if (record.containerId === null) return;
   const { runtime, clock } = deps;
   record.signalledAtMs = clock.nowMs();
-  tookStep(record, 'signalled', record.signalledAtMs);
   const signalName = record.stopSignal ?? record.desired?.container.stop_signal ?? 'SIGTERM';
   try {
     await runtime.signalContainer(record.containerId, signalName);
   } catch (error) {
     warn(deps, record, { error, action: `signal ${signalName}` });
     // A signal that the engine does not know must not cost the program its warning.
-    if (signalName !== 'SIGTERM') await runtime.signalContainer(record.containerId, 'SIGTERM');
+    if (signalName === 'SIGTERM') return;
+    await runtime.signalContainer(record.containerId, 'SIGTERM');
   }
+  record.isSignalled = true;
+  tookStep(record, 'signalled', clock.nowMs());
 }
 
 async function kill({ runtime, clock }: ExecutorDeps, record: RunRecord): Promise<void> {
   if (record.containerId === null) return;
-  countForce(record, clock.nowMs(), 'killed');
+  countForce(record, clock.nowMs());
   await runtime.signalContainer(record.containerId, 'SIGKILL');
+  noteKilled(record, clock.nowMs());
 }
 
 async function remove(deps: ExecutorDeps, record: RunRecord): Promise<void> {
   const { runtime, clock } = deps;
   if (record.containerId === null) return;
-  if (record.container === 'running') countForce(record, clock.nowMs(), 'remove');
-  record.removal = { count: record.removal.count + 1, lastAtMs: clock.nowMs() };
+  countRemoval(record, clock.nowMs());
   await runtime.removeContainer(record.containerId);
+  if (record.container === 'running') noteKilled(record, clock.nowMs());
   const leftCount = await runtime.killProcesses(record.containerId);
-  if (leftCount === 0) return observeGone(record, clock.nowMs());
-  deps.log.error({ run_uuid: record.runUuid, process_count: leftCount }, 'processes outlive their container');
+  if (leftCount !== null && leftCount > 0) throw processesLeft(leftCount);
+  observeGone(record, clock.nowMs());
 }
 
 async function killProcesses(deps: ExecutorDeps, record: RunRecord): Promise<void> {
   const { runtime, clock } = deps;
   if (record.containerId === null) return;
-  if (record.container === 'running') countForce(record, clock.nowMs(), 'kill_processes');
-  record.removal = { count: record.removal.count + 1, lastAtMs: clock.nowMs() };
+  countRemoval(record, clock.nowMs());
   const leftCount = await runtime.killProcesses(record.containerId);
+  record.needsInspect = true;
+  if (leftCount === null) return;
   deps.log.warn(
     { run_uuid: record.runUuid, process_count: leftCount },
     'killed the container past its engine',
   );
-  record.needsInspect = true;
+  tookStep(record, 'cgroup_killed', clock.nowMs());
+  if (leftCount > 0) throw processesLeft(leftCount);
+  record.isKilled = true;
 }
 
-function countForce(record: RunRecord, nowMs: number, step: string): void {
+/** In the ladder of a living container they are rungs as well. */
+function countRemoval(record: RunRecord, nowMs: number): void {
+  if (record.container === 'running') countForce(record, nowMs);
+  record.removal = { count: record.removal.count + 1, lastAtMs: nowMs };
+  record.endingSinceMs ??= nowMs;
+}
+
+function countForce(record: RunRecord, nowMs: number): void {
   record.force = { count: record.force.count + 1, lastAtMs: nowMs };
-  tookStep(record, step, nowMs);
+  record.endingSinceMs ??= nowMs;
 }
 
 function startInspect(deps: ExecutorDeps, record: RunRecord): void {
@@ -325,6 +343,7 @@ function shipLogs(deps: ExecutorDeps, record: RunRecord): void {
       if (shipper.isDrained) record.log.state = 'drained';
       else if (record.log.state === 'drained') record.log.state = 'draining';
       record.log.isAcked = shipper.isAcknowledged;
+      if (record.log.state === 'drained' && record.log.isAcked) noteLogStored(record, deps.clock.nowMs());
       deps.wake();
     },
   });
@@ -338,9 +357,19 @@ function report(deps: ExecutorDeps, record: RunRecord, kind: keyof RunRecord['re
   record.reports[kind] = 'queued';
   const { runUuid, attempt } = record;
   deps.outbox.add({ runUuid, attempt, kind, event: () => runEvent(kind, record, deps.clock.nowMs()) });
+  if (kind === 'stuck') keepFromOthers(deps, record);
   if (kind !== 'released') return;
   record.shipper?.stop();
   deps.images.release(runUuid);
+}
+
+/** What does not end may use its GPUs; the server cordons the node. */
+function keepFromOthers({ gpuGuard, log, refreshInventory }: ExecutorDeps, record: RunRecord): void {
+  const reason = record.trouble ?? 'it does not end';
+  log.error({ run_uuid: record.runUuid, attempt: record.attempt, reason }, 'a run does not end');
+  gpuGuard.quarantine(record.runUuid, `job run ${record.runUuid} does not end: ${reason}`);
+  // A later look tells it as well.
+  void refreshInventory().catch(() => {});
 }
 
 function renew(deps: ExecutorDeps, record: RunRecord): void {
@@ -350,7 +379,6 @@ function renew(deps: ExecutorDeps, record: RunRecord): void {
   deps.outbox.drop(record.runUuid);
   const renewed = newRecord(record.runUuid, target.attempt);
   renewed.desired = record.desired;
-  if (record.desired !== null && leavesBehind(record.desired)) renewed.cleanUp = 'due';
   deps.records.set(record.runUuid, renewed);
   deps.wake();
 }

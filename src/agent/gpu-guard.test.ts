@@ -38,6 +38,8 @@ function aNode() {
 
 const healthOf = (guard: GpuGuard, uuid: string) =>
   guard.tell([{ index: 0, uuid, name: 'T4', vram_mib: 15_360, driver_version: null }])[0]?.health;
+const statesAfter = async (guard: GpuGuard, runUuid: string) =>
+  (await guard.finish(runUuid)).map(({ state }) => state);
 const isQuarantined = (error: unknown) => error instanceof RuntimeError && error.code === 'gpu_quarantined';
 
 test('clean at once, the run is over at once', async () => {
@@ -45,9 +47,12 @@ test('clean at once, the run is over at once', async () => {
   node.use('GPU-1', 10);
   const guard = node.start();
   await guard.begin('run-1', ['GPU-1']);
-  assert.equal(await guard.finish('run-1'), false);
+  const clean = { uuid: 'GPU-1', state: 'clean', why: null, baselineMib: 10, usedMib: 10 };
+  assert.deepEqual(await guard.finish('run-1'), [clean]);
   assert.equal(node.elapsedMs(), 0);
-  assert.equal(await guard.finish('run-2'), false);
+  assert.deepEqual(await guard.finish('run-2'), []);
+  // An agent that was killed before it could tell looks again.
+  assert.deepEqual(await node.start().finish('run-1'), [clean]);
 });
 
 test('a dirty one is waited for ten seconds, then quarantined alone; the guard’s next life knows', async () => {
@@ -57,7 +62,7 @@ test('a dirty one is waited for ten seconds, then quarantined alone; the guard�
   const guard = node.start();
   await guard.begin('run-1', ['GPU-1', 'GPU-2']);
   node.use('GPU-1', 900);
-  assert.equal(await guard.finish('run-1'), true);
+  assert.deepEqual(await statesAfter(guard, 'run-1'), ['dirty', 'clean']);
   assert.equal(node.elapsedMs(), 10_000);
   const next = node.start();
   assert.deepEqual([healthOf(next, 'GPU-1'), healthOf(next, 'GPU-2')], ['quarantined', 'ok']);
@@ -82,7 +87,7 @@ test('a run that nobody saw end does not pass its leftovers on', async () => {
   node.use('GPU-1', 12);
   assert.equal(await next.recheck(), true);
   await next.begin('run-2', ['GPU-1']);
-  assert.equal(await next.finish('run-2'), false);
+  assert.deepEqual(await statesAfter(next, 'run-2'), ['clean']);
 });
 
 test('what is in use before the first run is the operator’s own', async () => {
@@ -90,5 +95,19 @@ test('what is in use before the first run is the operator’s own', async () => 
   node.use('GPU-1', 2_000, [7]);
   const guard = node.start();
   await guard.begin('run-1', ['GPU-1']);
-  assert.equal(await guard.finish('run-1'), false);
+  assert.deepEqual(await statesAfter(guard, 'run-1'), ['clean']);
+});
+
+test('one whose run does not end is quarantined until it is seen clean after that run', async () => {
+  const node = aNode();
+  node.use('GPU-1', 10);
+  const guard = node.start();
+  await guard.begin('run-1', ['GPU-1']);
+  guard.quarantine('run-1', 'a process of it does not die');
+  assert.equal(healthOf(guard, 'GPU-1'), 'quarantined');
+  assert.equal(await guard.recheck(), false);
+  await assert.rejects(guard.begin('run-2', ['GPU-1']), isQuarantined);
+  assert.deepEqual(await statesAfter(guard, 'run-1'), ['clean']);
+  assert.equal(await guard.recheck(), true);
+  await guard.begin('run-2', ['GPU-1']);
 });

@@ -1,4 +1,5 @@
 // Proof that a GPU is clean after a run: its use is read before and after, and one that stays dirty is quarantined.
+import type { GpuRemains } from '../domain/receipt.ts';
 import type { GpuInventory } from '../protocol/agent-messages.ts';
 import { type Clock, sleep } from './clock.ts';
 import { type GpuUse, leftOver } from './gpu-use.ts';
@@ -18,10 +19,20 @@ const lookEveryMs = 500;
 interface Device {
   /** How it was before the run that has it, or had it last. */
   baseline: GpuUse;
-  /** null once the run is proved to be off it. */
+  /** null once the run is proved to be off it, or it was given up. */
   runUuid: string | null;
+  /** The run that had it last. */
+  lastRunUuid?: string;
   /** Why it is not handed on; null while it may be. */
   quarantine: string | null;
+}
+
+/** How a GPU is found after a run; `why` null: nothing of the run is left on it. */
+interface Look {
+  uuid: string;
+  device: Device;
+  use: GpuUse | null;
+  why: string | null;
 }
 
 export interface GpuGuardOptions {
@@ -63,22 +74,32 @@ export class GpuGuard {
     this.#write();
   }
 
-  /** After the run's last process is gone; resolves to whether a GPU had to be quarantined. */
-  async finish(runUuid: string): Promise<boolean> {
-    const { clock, log } = this.#options;
+  /** After the run's last process is gone: what is seen of each GPU that it had; a dirty one is quarantined. */
+  async finish(runUuid: string): Promise<GpuRemains[]> {
+    const { clock } = this.#options;
     const deadlineMs = clock.nowMs() + this.#times.cleanLimitMs;
-    let dirty = await this.#look(runUuid);
-    while (dirty.length > 0 && clock.nowMs() < deadlineMs) {
+    let seen = await this.#look(runUuid);
+    while (seen.some(({ why, device }) => why !== null && device.quarantine === null)) {
+      if (clock.nowMs() >= deadlineMs) break;
       await sleep(clock, lookEveryMs);
-      dirty = await this.#look(runUuid);
+      seen = await this.#look(runUuid);
     }
-    for (const { uuid, device, why } of dirty) {
-      device.quarantine = `after job run ${runUuid} ${why}.`;
-      device.runUuid = null;
-      log.error({ gpu_uuid: uuid, run_uuid: runUuid, reason: why }, 'a GPU did not get clean after its run');
-    }
-    if (dirty.length > 0) this.#write();
-    return dirty.length > 0;
+    for (const one of seen) this.#settle(runUuid, one);
+    if (seen.length > 0) this.#write();
+    return seen.map(({ uuid, device, why, use }) => ({
+      uuid,
+      state: why === null ? 'clean' : use === null ? 'not_seen' : 'dirty',
+      why,
+      baselineMib: device.baseline.usedMib,
+      usedMib: use?.usedMib ?? null,
+    }));
+  }
+
+  /** The run's processes do not end: its GPUs are kept from others until they are seen clean after it. */
+  quarantine(runUuid: string, why: string): void {
+    const held = [...this.#devices.values()].filter((device) => device.runUuid === runUuid);
+    for (const device of held) device.quarantine ??= why;
+    if (held.length > 0) this.#write();
   }
 
   /** The same GPUs with what is known of their health. */
@@ -101,7 +122,9 @@ export class GpuGuard {
 
   /** Whether a quarantined GPU got clean. */
   async recheck(): Promise<boolean> {
-    const quarantined = [...this.#devices].filter(([, device]) => device.quarantine !== null);
+    const quarantined = [...this.#devices].filter(
+      ([, { quarantine, runUuid }]) => quarantine !== null && runUuid === null,
+    );
     if (quarantined.length === 0) return false;
     const uses = await this.#options.readUse().catch(() => new Map<string, GpuUse>());
     const clean = quarantined.filter(([uuid, { baseline }]) => leftOver(baseline, uses.get(uuid)) === null);
@@ -120,6 +143,7 @@ export class GpuGuard {
     const why = leftOver(device.baseline, now);
     if (why === null) return;
     device.quarantine = `after job run ${device.runUuid} ${why}.`;
+    device.lastRunUuid = device.runUuid;
     device.runUuid = null;
     this.#write();
   }
@@ -132,22 +156,29 @@ export class GpuGuard {
     }
   }
 
-  async #look(runUuid: string): Promise<{ uuid: string; device: Device; why: string }[]> {
-    const mine = [...this.#devices].filter(([, device]) => device.runUuid === runUuid);
+  async #look(runUuid: string): Promise<Look[]> {
+    const mine = [...this.#devices].filter(
+      ([, { runUuid: holder, lastRunUuid }]) => (holder ?? lastRunUuid) === runUuid,
+    );
     if (mine.length === 0) return [];
     const uses = await this.#options.readUse().catch((error: unknown) => String(error));
-    const found = mine.map(([uuid, device]) => ({
-      uuid,
-      device,
-      why:
-        typeof uses === 'string'
-          ? `its state cannot be read (${uses})`
-          : leftOver(device.baseline, uses.get(uuid)),
-    }));
-    const clean = found.filter(({ why }) => why === null);
-    for (const { device } of clean) device.runUuid = null;
-    if (clean.length > 0) this.#write();
-    return found.flatMap(({ why, ...rest }) => (why === null ? [] : [{ ...rest, why }]));
+    return mine.map(([uuid, device]) => {
+      if (typeof uses === 'string')
+        return { uuid, device, use: null, why: `its state cannot be read (${uses})` };
+      const use = uses.get(uuid);
+      return { uuid, device, use: use ?? null, why: leftOver(device.baseline, use) };
+    });
+  }
+
+  /** The run is off the GPU, or it is given up for a while. */
+  #settle(runUuid: string, { uuid, device, why }: Look): void {
+    if (why !== null && device.runUuid !== null) {
+      device.quarantine = `after job run ${runUuid} ${why}.`;
+      const fields = { gpu_uuid: uuid, run_uuid: runUuid, reason: why };
+      this.#options.log.error(fields, 'a GPU did not get clean after its run');
+    }
+    device.runUuid = null;
+    device.lastRunUuid = runUuid;
   }
 
   async #read(code: string): Promise<Map<string, GpuUse>> {

@@ -1,10 +1,12 @@
 // The level-triggered loop: observations and wishes come in, the rules are asked, their steps are started.
 //
 // A pass is synchronous, so it never overlaps itself; the work it starts runs beside it and wakes it again.
+import type { Static } from 'typebox';
 import type {
   AgentMessage,
   DesiredRun,
   Inventory,
+  Kill,
   LogChunk,
   ObservedContainer,
   RunError,
@@ -12,6 +14,7 @@ import type {
 } from '../protocol/agent-messages.ts';
 import { type Clock, sleep } from './clock.ts';
 import type { NodeIdentity } from './container-order.ts';
+import { eventsRetryMs, watchEngine } from './engine-watch.ts';
 import { type ExecutorDeps, execute } from './executors.ts';
 import type { GpuGuard } from './gpu-guard.ts';
 import type { Images } from './images.ts';
@@ -21,10 +24,12 @@ import { Outbox } from './outbox.ts';
 import type { PortReading } from './port-probe.ts';
 import { RetiredRuns } from './retired-runs.ts';
 import { portEvent } from './run-events.ts';
-import { leavesBehind, newRecord, observeGone, observeListed, type RunRecord } from './run-record.ts';
+import { newRecord, observeGone, observeListed, observeOrder, type RunRecord } from './run-record.ts';
 import { toTarget } from './run-target.ts';
 import type { ContainerSummary, Runtime } from './runtime.ts';
 import { sweepVolumes } from './volumes.ts';
+
+type KilledRun = Static<typeof Kill>['runs'][number];
 
 export interface LoopOptions {
   runtime: Runtime;
@@ -42,10 +47,11 @@ export interface LoopOptions {
   gpuGuard: GpuGuard;
   /** Between two looks at the whole list; events tell of changes sooner. */
   resyncMs?: number;
+  /** Another bound on a teardown than the rules' own. */
+  stuckAfterMs?: number;
 }
 
 const defaultResyncMs = 5_000;
-const eventsRetryMs = 500;
 
 export class AgentLoop {
   readonly #options: LoopOptions;
@@ -104,7 +110,7 @@ export class AgentLoop {
     this.#identity = identity;
     const held: ServerMessage[] = [];
     this.#held = held;
-    if (isFirst) void this.#watch(identity.nodeUuid);
+    if (isFirst) this.#watch(identity.nodeUuid);
     while (!(await this.#tryResync())) await sleep(this.#options.clock, eventsRetryMs, this.#stop.signal);
     if (this.#held !== held) return;
     this.#held = null;
@@ -170,7 +176,7 @@ export class AgentLoop {
         }
         break;
       case 'kill':
-        for (const { run_uuid, attempt } of message.runs) this.#condemn(run_uuid, attempt);
+        for (const run of message.runs) this.#condemn(run);
         break;
       case 'report_ack':
         this.#acknowledge(message.sequence);
@@ -213,7 +219,9 @@ export class AgentLoop {
     this.#isPassDue = false;
     if (this.#stop.signal.aborted || this.#identity === null) return;
     const nowMs = this.#options.clock.nowMs();
-    const current = { runs: this.#records.values(), connectedSinceMs: this.#connectedSinceMs };
+    const { stuckAfterMs } = this.#options;
+    const bound = stuckAfterMs === undefined ? {} : { stuckAfterMs };
+    const current = { runs: this.#records.values(), connectedSinceMs: this.#connectedSinceMs, ...bound };
     const { steps, wakeAtMs } = nextSteps(current, this.#targets, nowMs);
     for (const step of steps) execute(this.#executorDeps, step);
     this.#options.onPass?.();
@@ -241,10 +249,7 @@ export class AgentLoop {
   }
 
   #observe(container: ContainerSummary): void {
-    const isNew = !this.#records.has(container.runUuid);
     const record = this.#record(container.runUuid, container.attempt);
-    // Until the server names it, it may have volumes and GPUs.
-    if (isNew) record.cleanUp = 'due';
     if (record.attempt === container.attempt) {
       observeListed(record, container);
       return;
@@ -279,9 +284,7 @@ export class AgentLoop {
     const record = this.#record(run.run_uuid, run.attempt);
     const known = this.#targets.get(run.run_uuid);
     if (run.attempt < record.attempt || (known !== undefined && run.attempt < known.attempt)) return;
-    record.desired = run;
-    if (record.cleanUp !== 'done') record.cleanUp = leavesBehind(run) ? 'due' : 'none';
-    record.orphanSinceMs = null;
+    observeOrder(record, run, this.#options.clock.nowMs());
     this.#targets.set(run.run_uuid, toTarget(run, known, this.#options.clock.nowMs()));
     if (!this.#aligned.has(run.run_uuid)) {
       this.#aligned.add(run.run_uuid);
@@ -319,14 +322,16 @@ export class AgentLoop {
     this.#options.send({ type: 'orphans', containers });
   }
 
-  #condemn(runUuid: string, attempt: number): void {
+  #condemn({ run_uuid: runUuid, attempt, container_id: containerId = null }: KilledRun): void {
     const record = this.#record(runUuid, attempt);
     const known = this.#targets.get(runUuid);
     if (attempt < record.attempt || (known !== undefined && attempt < known.attempt)) return;
-    // What it was to run is not known any more.
-    if (record.desired === null && record.cleanUp === 'none') record.cleanUp = 'due';
+    if (known?.kind === 'kill' && known.attempt === attempt) return;
+    record.containerId ??= containerId;
     this.#targets.set(runUuid, { kind: 'kill', attempt });
+    // What it would still have told is no longer asked for, but for its end.
     this.#outbox.drop(runUuid);
+    record.reports.released = 'none';
     record.shipper?.stop();
   }
 
@@ -338,31 +343,13 @@ export class AgentLoop {
     if (record?.attempt === report.attempt) record.reports[kind] = 'acked';
   }
 
-  /** Events for speed, the list every few seconds for truth; both until the loop stops. */
-  async #watch(nodeUuid: string): Promise<void> {
-    const { clock, resyncMs = defaultResyncMs } = this.#options;
-    const signal = this.#stop.signal;
-    void this.#watchEvents(nodeUuid);
-    while (!signal.aborted) {
-      await sleep(clock, resyncMs, signal);
-      if (!signal.aborted) await this.#tryResync();
-    }
-  }
-
-  async #watchEvents(nodeUuid: string): Promise<void> {
-    const { runtime, clock, log } = this.#options;
-    const signal = this.#stop.signal;
-    while (!signal.aborted) {
-      const options = {
-        onReady: () => void this.#tryResync(),
-        onChange: (uuid: string) => this.#changed(uuid),
-        signal,
-      };
-      await runtime.watchContainers(nodeUuid, options).catch((error: unknown) => {
-        if (!signal.aborted) log.warn({ reason: String(error) }, 'the engine stopped telling of events');
-      });
-      await sleep(clock, eventsRetryMs, signal);
-    }
+  #watch(nodeUuid: string): void {
+    const { runtime, clock, log, resyncMs: everyMs = defaultResyncMs } = this.#options;
+    void watchEngine({
+      ...{ runtime, clock, log, nodeUuid, everyMs, signal: this.#stop.signal },
+      look: () => this.#tryResync(),
+      onChange: (runUuid) => this.#changed(runUuid),
+    });
   }
 
   #changed(runUuid: string): void {

@@ -5,7 +5,8 @@
 // - A container is started once: after a start whose outcome is unknown, an inspect comes before anything else.
 // - A container that ran is removed only after its exit report and its last log byte are acknowledged, or after
 //   `logBoundMs` of connected waiting: else a killed agent would lose both. Kill list and orphans skip this.
-// - `released` is reported only when the container is gone, what it leaves behind is cleaned up, and nothing works on the run.
+// - `released` is reported only when the container is gone, a look at the machine after that found nothing of the run,
+//   and nothing works on the run. A run that does not get there is `stuck` after `stuckAfterMs`, and goes on.
 // - One piece of work at a time per run; only `abort_pull` overtakes it. Work always ends (every runtime call has a
 //   timeout), else the run would stop moving: nothing else sets `work` back.
 // - Nothing waits for a message that only a later step would cause: reports are due from what is, not from acks, save
@@ -19,7 +20,15 @@ export type RunTarget =
   | { kind: 'kill'; attempt: number };
 
 export type Work = 'pull' | 'create_and_start' | 'signal' | 'kill' | 'remove' | 'kill_processes' | 'clean_up';
-export const reportKinds = ['running', 'signalled', 'killed', 'exited', 'released'] as const;
+export const reportKinds = [
+  'running',
+  'delivered',
+  'signalled',
+  'killed',
+  'exited',
+  'stuck',
+  'released',
+] as const;
 export type ReportKind = (typeof reportKinds)[number];
 export type ReportState = 'none' | 'queued' | 'acked';
 
@@ -48,10 +57,18 @@ export interface RunCurrent {
   endedAtMs: number | null;
   /** The stop ladder: signal once, then force again and again. */
   signalledAtMs: number | null;
+  /** The engine took the signal, and the KILL. */
+  isSignalled: boolean;
+  isKilled: boolean;
   force: Tries;
   removal: Tries;
-  /** Volumes to remove and GPUs to look at once the container is gone. */
-  cleanUp: 'none' | 'due' | 'done';
+  /** Once the container is gone: what it left is removed, and it is looked whether anything is still there. */
+  cleanUp: 'due' | 'done';
+  cleaning: Tries;
+  /** When force or removal began. */
+  endingSinceMs: number | null;
+  /** Why it does not end, as a sentence; null while nothing stands in its way, or the engine is merely away. */
+  trouble: string | null;
   orphanSinceMs: number | null;
 }
 
@@ -64,6 +81,8 @@ export interface NodeCurrent {
   runs: Iterable<RunCurrent>;
   /** null while the control plane is away. */
   connectedSinceMs: number | null;
+  /** Another bound than `stuckAfterMs`. */
+  stuckAfterMs?: number;
 }
 
 export type Step = { runUuid: string } & (
@@ -83,6 +102,8 @@ export const forceRetryMs = 2_000;
 export const lateGraceMs = 2_000;
 /** A run that takes more than it may goes on taking until then. */
 export const overuseGraceMs = 2_000;
+/** A teardown that takes longer, its grace apart, is a fault of the node; the server's deadline allows for as much. */
+export const stuckAfterMs = 30_000;
 const killsBeforeRemoval = 3;
 
 /** The steps to take now, and when to look again if nothing happens before (null: never). */
@@ -102,12 +123,14 @@ export function nextSteps(
 class Look {
   readonly nowMs: number;
   readonly connectedSinceMs: number | null;
+  readonly stuckAfterMs: number;
   wakeAtMs: number | null = null;
   freeStarts = 0;
 
   constructor(current: NodeCurrent, nowMs: number) {
     this.nowMs = nowMs;
     this.connectedSinceMs = current.connectedSinceMs;
+    this.stuckAfterMs = current.stuckAfterMs ?? stuckAfterMs;
   }
 
   isDue(atMs: number): boolean {
@@ -125,9 +148,7 @@ function stepsOfRun(run: RunCurrent, target: RunTarget | undefined, look: Look):
   if (run.reports.released === 'acked') return forget(run, look);
   return [
     ...(run.needsInspect && !run.isInspecting && run.container !== 'absent' ? [step(run, 'inspect')] : []),
-    ...dueReports(run, target, look).map(
-      (report): Step => ({ runUuid: run.runUuid, kind: 'report', report }),
-    ),
+    ...reportSteps(run, dueReports(run, target, look)),
     ...logSteps(run),
     ...workSteps(run, target, look),
   ];
@@ -158,9 +179,28 @@ function stepsOfSuperseded(run: RunCurrent, look: Look): Step[] {
   return removal(run, look);
 }
 
+/** Only that it is gone is told: the server knows its end, or gave it up. */
 function stepsOfKilled(run: RunCurrent, look: Look): Step[] {
   if (run.work === 'pull') return abortPull(run);
-  return run.container === 'absent' ? forget(run, look) : removal(run, look);
+  const stuck = isStuck(run, look) ? reportSteps(run, ['stuck']) : [];
+  if (run.container !== 'absent') return [...stuck, ...removal(run, look)];
+  if (run.work !== null) return [];
+  if (run.cleanUp === 'due') return [...stuck, ...cleanUp(run, look)];
+  return run.reports.released === 'acked' ? [step(run, 'forget')] : reportSteps(run, ['released']);
+}
+
+/** Each is reported once. */
+function reportSteps({ runUuid, reports }: RunCurrent, kinds: readonly ReportKind[]): Step[] {
+  return kinds
+    .filter((kind) => reports[kind] === 'none')
+    .map((report) => ({ runUuid, kind: 'report', report }));
+}
+
+function isStuck(run: RunCurrent, look: Look): boolean {
+  const { trouble, endingSinceMs } = run;
+  const hasEnded = run.container === 'absent' && run.cleanUp === 'done';
+  if (trouble === null || endingSinceMs === null || hasEnded) return false;
+  return look.isDue(endingSinceMs + look.stuckAfterMs);
 }
 
 function abortPull(run: RunCurrent): Step[] {
@@ -178,9 +218,11 @@ function dueReports(run: RunCurrent, target: RunTarget, look: Look): ReportKind[
   const ended = isEnded(run) && (run.hasStart || run.error !== null);
   const isDue: Record<ReportKind, boolean> = {
     running: run.hasStart,
-    signalled: isStopping && run.signalledAtMs !== null,
-    killed: isStopping && run.force.count > 0,
+    delivered: isStopping,
+    signalled: isStopping && run.isSignalled,
+    killed: isStopping && run.isKilled,
     exited: ended,
+    stuck: isStuck(run, look),
     released:
       ended &&
       run.container === 'absent' &&
@@ -188,7 +230,7 @@ function dueReports(run: RunCurrent, target: RunTarget, look: Look): ReportKind[
       run.work === null &&
       mayForgetLog(run, look),
   };
-  return reportKinds.filter((kind) => isDue[kind] && run.reports[kind] === 'none');
+  return reportKinds.filter((kind) => isDue[kind]);
 }
 
 function logSteps(run: RunCurrent): Step[] {
@@ -270,9 +312,8 @@ function removal(run: RunCurrent, look: Look): Step[] {
 
 function cleanUp(run: RunCurrent, look: Look): Step[] {
   if (run.cleanUp !== 'due' || run.work !== null) return [];
-  const { count, lastAtMs } = run.removal;
-  // Right after the removal of the container, then again while it fails.
-  if (count > 1 && !look.isDue(lastAtMs + forceRetryMs)) return [];
+  const { count, lastAtMs } = run.cleaning;
+  if (count > 0 && !look.isDue(lastAtMs + forceRetryMs)) return [];
   return [step(run, 'clean_up')];
 }
 

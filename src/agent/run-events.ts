@@ -18,13 +18,17 @@ export function runEvent(kind: ReportKind | 'preparing', record: RunRecord, nowM
       return {
         kind,
         started_ms_ago: since(record.startedAtMs),
+        container_id: record.containerId,
         image_digest: record.image?.digest ?? null,
         image_size_bytes: record.image?.sizeBytes ?? null,
         ports: publishedPorts(record.desired?.container, record.image?.exposedPorts ?? []),
       };
+    case 'delivered':
     case 'signalled':
     case 'killed':
-      return { kind: 'teardown', step: kind };
+      return { kind: 'teardown', step: kind, ...afterMs(record, kind) };
+    case 'stuck':
+      return { kind: 'teardown', step: kind, reason: (record.trouble ?? 'It does not end.').slice(0, 1024) };
     case 'exited':
       return exitedEvent(record, since(record.endedAtMs));
     case 'released':
@@ -32,8 +36,14 @@ export function runEvent(kind: ReportKind | 'preparing', record: RunRecord, nowM
         kind,
         is_log_complete: isLogComplete(record),
         steps: record.teardown.map(({ step, tookMs }) => ({ step, took_ms: tookMs })),
+        ...(record.proof === null ? {} : { proof: record.proof }),
       };
   }
+}
+
+function afterMs({ teardown }: RunRecord, step: string): { after_ms?: number } {
+  const line = teardown.find((one) => one.step === step);
+  return line === undefined ? {} : { after_ms: line.tookMs };
 }
 
 function progressOf({ progress }: RunRecord) {

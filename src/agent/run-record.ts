@@ -1,8 +1,9 @@
 // What the agent holds of one run, and how observations change it.
 import type { DesiredRun, RunError } from '../protocol/agent-messages.ts';
+import type { RunProof } from '../protocol/run-proof.ts';
 import type { Clock } from './clock.ts';
 import type { LogShipper } from './log-shipper.ts';
-import type { RunCurrent } from './next-steps.ts';
+import { type RunCurrent, reportKinds } from './next-steps.ts';
 import type { ContainerState, ContainerSummary, ImageState, PullProgress } from './runtime.ts';
 
 export interface RunRecord extends RunCurrent {
@@ -23,8 +24,18 @@ export interface RunRecord extends RunCurrent {
   shipper: LogShipper | null;
   /** First failure of the engine in a row; null while it answers. */
   engineFailingSinceMs: number | null;
-  teardown: { step: string; tookMs: number }[];
+  /** This life of the agent was there from before its end: what it did not see did not happen. */
+  isWitness: boolean;
+  /** What was seen when everything was gone. */
+  proof: RunProof | null;
+  teardown: TeardownLine[];
   teardownSinceMs: number | null;
+}
+
+/** A line of the receipt: how long after the first of them. */
+export interface TeardownLine {
+  step: string;
+  tookMs: number;
 }
 
 export interface PullMeterReading extends PullProgress {
@@ -46,14 +57,19 @@ export function newRecord(runUuid: string, attempt: number): RunRecord {
     isPullAborted: false,
     isImageReady: false,
     retryAtMs: 0,
-    reports: { running: 'none', signalled: 'none', killed: 'none', exited: 'none', released: 'none' },
+    reports: noReports(),
     log: { state: 'idle', isAcked: false },
     overuseSinceMs: null,
     endedAtMs: null,
     signalledAtMs: null,
+    isSignalled: false,
+    isKilled: false,
     force: { count: 0, lastAtMs: 0 },
     removal: { count: 0, lastAtMs: 0 },
-    cleanUp: 'none',
+    cleanUp: 'due',
+    cleaning: { count: 0, lastAtMs: 0 },
+    endingSinceMs: null,
+    trouble: null,
     orphanSinceMs: null,
     desired: null,
     containerId: null,
@@ -69,14 +85,16 @@ export function newRecord(runUuid: string, attempt: number): RunRecord {
     pullAbort: null,
     shipper: null,
     engineFailingSinceMs: null,
+    isWitness: false,
+    proof: null,
     teardown: [],
     teardownSinceMs: null,
   };
 }
 
-/** Volumes to remove, or GPUs to look at, once its container is gone. */
-export function leavesBehind({ container, gpu_uuids }: DesiredRun): boolean {
-  return container.volumes.length > 0 || gpu_uuids.length > 0;
+function noReports(): RunRecord['reports'] {
+  const states = reportKinds.map((kind) => [kind, 'none'] as const);
+  return Object.fromEntries(states) as RunRecord['reports'];
 }
 
 const rank = { absent: 0, created: 1, running: 2, exited: 3 } as const;
@@ -86,6 +104,7 @@ export function observeListed(record: RunRecord, listed: ContainerSummary): void
   record.containerId = listed.containerId;
   const isNews = rank[listed.state] > rank[record.container];
   if (isNews) record.container = listed.state;
+  record.cleanUp = 'due';
   const isUnknown =
     (record.container === 'running' && !record.hasStart) ||
     (record.container === 'exited' && !record.hasExit);
@@ -103,8 +122,11 @@ export function observeState(
   if (state.startedAtMs !== null) observeStart(record, state.startedAtMs, clock);
   if (state.state !== 'exited' || record.hasExit) return;
   record.hasExit = true;
+  record.trouble = null;
   record.exitCode = state.exitCode;
   record.isOomKilled = state.isOomKilled;
+  // The engine answers a KILL only when the container is dead, which is seen sooner.
+  if (record.work === 'kill' && state.exitCode === killedExitCode) noteKilled(record, clock.nowMs());
   record.lastLogLines = lastLogLines;
   record.error ??= record.overuse ?? initError(lastLogLines, record.image);
   record.endedAtMs = monotonic(state.endedAtMs, clock);
@@ -114,6 +136,9 @@ export function observeState(
       : Math.max(0, Math.round(state.endedAtMs - state.startedAtMs));
   tookStep(record, 'exited', clock.nowMs());
 }
+
+/** 128 + SIGKILL. */
+const killedExitCode = 137;
 
 const architectureMessage =
   "The container's program was built for another processor; use an image for this node's architecture.";
@@ -153,6 +178,7 @@ export function observeGone(record: RunRecord, nowMs: number): void {
   if (record.container === 'absent') return;
   record.container = 'absent';
   record.needsInspect = false;
+  record.trouble = null;
   if (record.teardownSinceMs !== null || isOver(record)) tookStep(record, 'removed', nowMs);
 }
 
@@ -165,7 +191,25 @@ export function giveUp(record: RunRecord, error: RunError, nowMs: number): void 
   record.endedAtMs ??= nowMs;
 }
 
-/** A line of the receipt: how long after the teardown began. */
+export function noteKilled(record: RunRecord, nowMs: number): void {
+  if (!record.isKilled) tookStep(record, 'killed', nowMs);
+  record.isKilled = true;
+}
+
+export function noteLogStored(record: RunRecord, nowMs: number): void {
+  if (!record.teardown.some(({ step }) => step === 'log_stored')) tookStep(record, 'log_stored', nowMs);
+}
+
+/** The server's word about the run; the first one shows whether this agent can have missed something of its end. */
+export function observeOrder(record: RunRecord, run: DesiredRun, nowMs: number): void {
+  record.containerId ??= run.container_id ?? null;
+  if (record.desired === null) record.isWitness = run.desired === 'run' || record.containerId === null;
+  const isFirstStop = run.desired === 'stop' && record.desired?.desired !== 'stop';
+  if (isFirstStop) tookStep(record, 'delivered', nowMs);
+  record.desired = run;
+  record.orphanSinceMs = null;
+}
+
 export function tookStep(record: RunRecord, step: string, nowMs: number): void {
   if (record.teardown.length >= 60) return;
   record.teardownSinceMs ??= nowMs;

@@ -172,8 +172,13 @@ export interface Runtime {
   signalContainer(containerId: string, signalName: string): Promise<void>;
   /** Kills and removes, whatever the state. */
   removeContainer(containerId: string): Promise<void>;
-  /** Kills what is left in the container's cgroup, past the engine; how many processes still live after it. */
-  killProcesses(containerId: string): Promise<number>;
+  /**
+   * Kills what is left in the container's cgroup, past the engine; how many processes still live after it, null when the
+   * engine's processes cannot be seen from here.
+   */
+  killProcesses(containerId: string): Promise<number | null>;
+  /** The container still has its place on the node's network; it must be gone. */
+  isOnNetwork?(containerId: string): Promise<boolean>;
   /** Where programs of this machine reach the container's ports; null while it has no address of its own. */
   containerAddress(containerId: string): Promise<ContainerAddress | null>;
   readLogs(request: LogRequest): AsyncIterable<readonly LogEntry[]>;

@@ -21,12 +21,20 @@ test('a program that honours TERM ends by itself, with its own code and its last
     const exited = await plane.event(run, 'exited');
     const released = await plane.event(run, 'released');
     assert.equal(exited.exit_code, 7);
-    assert.deepEqual(plane.kindsOf(run), ['running', 'signalled', 'exited', 'released']);
+    assert.deepEqual(plane.kindsOf(run), ['running', 'delivered', 'signalled', 'exited', 'released']);
     assert.equal(plane.logOf(run), 'ready\nbye\n');
     assert.deepEqual(
       released.steps.map(({ step }) => step),
-      ['signalled', 'exited', 'removed'],
+      [
+        ...['delivered', 'signalled', 'exited', 'log_stored', 'removed'],
+        ...['processes_gone', 'networks_gone', 'volumes_gone'],
+      ],
     );
+    const gone = { state: 'gone', why: null };
+    assert.deepEqual(released.proof, {
+      ...{ is_whole: true, container: gone, processes: gone, networks: gone },
+      ...{ volumes: { state: 'none', why: null }, gpus: [] },
+    });
     assert.equal(await isGone(run), true);
   }));
 
@@ -41,7 +49,14 @@ test('a program that ignores TERM is killed after its grace', () =>
     assert.equal(exited.exit_code, 137);
     assert.equal(exited.exit_signal, 'SIGKILL');
     await plane.event(run, 'released');
-    assert.deepEqual(plane.kindsOf(run), ['running', 'signalled', 'killed', 'exited', 'released']);
+    assert.deepEqual(plane.kindsOf(run), [
+      'running',
+      'delivered',
+      'signalled',
+      'killed',
+      'exited',
+      'released',
+    ]);
   }));
 
 test('a stop without grace kills at once', () =>
@@ -50,7 +65,7 @@ test('a stop without grace kills at once', () =>
     await ready(plane, run);
     plane.wantStop(run, 0);
     await plane.event(run, 'released');
-    assert.deepEqual(plane.kindsOf(run), ['running', 'killed', 'exited', 'released']);
+    assert.deepEqual(plane.kindsOf(run), ['running', 'delivered', 'killed', 'exited', 'released']);
   }));
 
 test('the signal of the order reaches the program', () =>
@@ -83,7 +98,7 @@ test('a run that is stopped before the agent heard of it never starts', () =>
     const exited = await plane.event(run, 'exited');
     await plane.event(run, 'released');
     assert.equal(exited.error?.code, 'cancelled');
-    assert.deepEqual(plane.kindsOf(run), ['exited', 'released']);
+    assert.deepEqual(plane.kindsOf(run), ['delivered', 'exited', 'released']);
   }));
 
 test('a stop right after the order leaves no container, whatever it overtakes', () =>
@@ -121,16 +136,19 @@ test('a stop that arrives long after it was asked for still warns the program', 
     assert.equal((await plane.event(run, 'exited')).exit_code, 7);
   }));
 
-test('the kill list removes a container without a report', () =>
+test('the kill list removes a container, and only that it is gone is told', () =>
   withNode(async ({ plane }) => {
     const run = plane.want(ignores);
     await ready(plane, run);
     plane.kill(run);
-    await plane.until(() => plane.kindsOf(run).length === 1, { what: () => 'no more reports' });
-    for (let round = 0; round < 100 && !(await isGone(run)); round += 1)
-      await new Promise((r) => setTimeout(r, 50));
+    const { proof, steps, is_log_complete: isLogComplete } = await plane.event(run, 'released');
     assert.equal(await isGone(run), true);
-    assert.deepEqual(plane.kindsOf(run), ['running']);
+    assert.deepEqual(plane.kindsOf(run), ['running', 'released']);
+    assert.deepEqual(
+      steps.map(({ step }) => step),
+      ['killed', 'removed', 'processes_gone', 'networks_gone', 'volumes_gone'],
+    );
+    assert.deepEqual([proof?.processes.state, isLogComplete], ['gone', false]);
     // Named again by a stale list it does not come back.
     plane.tellAll();
     await new Promise((resolve) => setTimeout(resolve, 500));

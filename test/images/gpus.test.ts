@@ -37,7 +37,7 @@ test('a GPU whose memory comes back late is waited for, and then free', async ()
     // A little above the baseline is what drivers do by themselves.
     gpus.use(gpu, 40);
     const { steps } = await plane.event(run, 'released');
-    assert.ok(steps.some(({ step }) => step === 'cleaned_up'));
+    assert.ok(steps.some(({ step }) => step === 'gpus_clean'));
     assert.equal(
       plane.hellos[0]?.inventory.gpus.every(({ health }) => health === 'ok'),
       true,

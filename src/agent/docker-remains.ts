@@ -1,0 +1,56 @@
+// What is left of a container beside itself: its processes, and its place on the node's network.
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { Cgroups } from './cgroup.ts';
+import { type DockerClient, EngineRefusal } from './docker-client.ts';
+import type { EngineInfo } from './docker-shapes.ts';
+
+const askTimeoutMs = 2_000;
+/** Where containers are that no network of ours was made for. */
+const defaultNetwork = 'bridge';
+
+export class DockerRemains {
+  readonly #client: DockerClient;
+  readonly #cgroups = new Cgroups();
+  /** The engine's containers are processes of this machine; null until it was found out. */
+  #isEngineHere: boolean | null = null;
+
+  constructor(client: DockerClient) {
+    this.#client = client;
+  }
+
+  /** A living process of the container: it shows where the engine puts cgroups. */
+  async learn(containerId: string, pid: number | undefined): Promise<void> {
+    if (pid !== undefined && pid > 0) await this.#cgroups.learn(containerId, pid);
+  }
+
+  /** How many processes live after they were killed; null when they could not be seen. */
+  async killProcesses(containerId: string): Promise<number | null> {
+    const leftCount = await this.#cgroups.kill(containerId);
+    if (leftCount > 0 || this.#cgroups.hasSeenOne || (await this.#isHere())) return leftCount;
+    return null;
+  }
+
+  async isOnNetwork(networkName: string | null, containerId: string): Promise<boolean> {
+    const path = `/networks/${networkName ?? defaultNetwork}`;
+    try {
+      const found = (await this.#client.json({ path })) as { Containers?: Record<string, unknown> | null };
+      return containerId in (found.Containers ?? {});
+    } catch (error) {
+      if (error instanceof EngineRefusal && error.statusCode === 404) return false;
+      throw error;
+    }
+  }
+
+  /** By name and folder: an engine behind a forwarded socket has its own of both. */
+  async #isHere(): Promise<boolean> {
+    if (this.#isEngineHere !== null) return this.#isEngineHere;
+    const info = (await this.#client
+      .json({ path: '/info', timeoutMs: askTimeoutMs })
+      .catch(() => null)) as EngineInfo | null;
+    if (info === null) return false;
+    const { Name, DockerRootDir } = info;
+    this.#isEngineHere = Name === hostname() && DockerRootDir !== undefined && existsSync(DockerRootDir);
+    return this.#isEngineHere;
+  }
+}
