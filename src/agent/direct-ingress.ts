@@ -1,4 +1,5 @@
 // Direct ingress: the agent listens on the node's public ports itself, under the rules that the gateway keeps.
+import { networkInterfaces } from 'node:os';
 import { rangesRule } from '../ingress/address-rules.ts';
 import type { End } from '../ingress/join.ts';
 import { PortListeners, type PublicPort } from '../ingress/listeners.ts';
@@ -42,6 +43,10 @@ export class DirectIngress {
     this.#cancelTimer = options.clock.after(countMs, () => this.#tick());
   }
 
+  get listeningPorts(): number[] {
+    return this.#listeners.listeningPorts;
+  }
+
   receive(ports: readonly NodePort[]): void {
     this.#ports = ports.map((port) => ({
       port: port.port,
@@ -68,7 +73,10 @@ export class DirectIngress {
   }
 }
 
+/** All of IPv6 is all of IPv4 too, where the machine has it. */
 function hostToListenOn(publicHost: string): string {
   if (isLoopback(publicHost)) return publicHost;
-  return publicHost === 'localhost' ? '127.0.0.1' : '0.0.0.0';
+  if (publicHost === 'localhost') return '127.0.0.1';
+  const addresses = Object.values(networkInterfaces()).flatMap((its) => its ?? []);
+  return addresses.some(({ family }) => family === 'IPv6') ? '::' : '0.0.0.0';
 }

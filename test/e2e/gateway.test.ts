@@ -212,8 +212,10 @@ test('with direct ingress the node itself listens, under the same rules', needsD
   const socket = await open(hosts.node, url.port);
   socket.write('here');
   await once(socket, 'data');
-  const end = over(socket);
+  const end = over(socket).then(() => performance.now());
   await client.jobs.cancel(uuid);
-  await end;
+  const stoppedAt = performance.now();
+  const lateMs = (await end) - stoppedAt;
+  assert.ok(lateMs < 1_000, `the open connection ended ${lateMs} ms after the stop was answered`);
   await untilRefused(hosts.node, url);
 });
