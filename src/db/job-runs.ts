@@ -151,6 +151,8 @@ export interface NodeRun {
   ramBytes: number;
   storageBytes: number;
   gpuUuids: string[];
+  /** As an agent told it; null until it did. */
+  containerId: string | null;
   log: Record<'stdout' | 'stderr', { offset: number; position: string | null }>;
 }
 
@@ -172,6 +174,7 @@ interface NodeRunRow extends Pick<JobRow, 'container' | 'sealed' | 'account_id'>
   stderr_offset: number | null;
   stderr_position: string | null;
   token_sealed: Buffer | null;
+  container_id: string | null;
 }
 
 const selectNodeRuns = {
@@ -179,7 +182,7 @@ const selectNodeRuns = {
   text: `
     select r.node_id, r.id as run_id, r.job_id as id, r.account_id, r.attempt, r.status, r.desired, r.stop_grace_ms,
       extract(epoch from flotilla_now() - r.teardown_requested_at)::double precision * 1000 as stop_age_ms,
-      r.cpu_count, r.ram_bytes, r.storage_bytes, r.gpu_uuids, r.token_sealed, j.container, j.sealed,
+      r.cpu_count, r.ram_bytes, r.storage_bytes, r.gpu_uuids, r.token_sealed, r.container_id, j.container, j.sealed,
       l.stdout_offset, l.stdout_position, l.stderr_offset, l.stderr_position
     from job_runs r join jobs j on j.id = r.job_id left join run_log_states l on l.run_id = r.id
     where r.node_id = any ($1::uuid[]) and r.released_at is null`,
@@ -207,6 +210,7 @@ function toNodeRun(row: NodeRunRow, vault: Vault): NodeRun {
     ramBytes: row.ram_bytes,
     storageBytes: row.storage_bytes,
     gpuUuids: row.gpu_uuids,
+    containerId: row.container_id,
     log: {
       stdout: { offset: row.stdout_offset ?? 0, position: row.stdout_position },
       stderr: { offset: row.stderr_offset ?? 0, position: row.stderr_position },
@@ -214,7 +218,38 @@ function toNodeRun(row: NodeRunRow, vault: Vault): NodeRun {
   };
 }
 
-/** Which of these runs of the node the database knows as ended and released: the kill list. */
+/** Older ones of a node that was away for long stay unverified. */
+const maxUnproved = 1_000;
+
+/** A run that is to be gone from its node. */
+export interface KilledRun {
+  id: string;
+  attempt: number;
+  containerId: string | null;
+}
+
+/**
+ * For a node that says hello: those of its containers' runs that the database knows as over, and runs that were given up
+ * with the node and whose end nobody has proved.
+ */
+export async function listKilledRuns(
+  sql: Sql,
+  options: { nodeId: string; runIds: readonly string[] },
+): Promise<KilledRun[]> {
+  return sql.query(
+    {
+      name: 'list_killed_runs',
+      text: `select r.id, r.attempt, r.container_id as "containerId" from job_runs r
+        where r.id = any ($1::uuid[]) and r.node_id = $2 and r.released_at is not null
+        union
+        (select r.id, r.attempt, r.container_id from job_runs r
+          where r.node_id = $2 and r.receipt ? 'fenced' and not r.receipt ? 'proof' order by r.id desc limit $3)`,
+    },
+    [options.runIds, options.nodeId, maxUnproved],
+  );
+}
+
+/** Which of these runs of the node the database knows as ended and released. */
 export async function listReleasedRuns(
   sql: Sql,
   options: { nodeId: string; runIds: readonly string[] },

@@ -39,6 +39,7 @@ export function toDesiredRun(run: NodeRun): DesiredRun {
     ram_bytes: run.ramBytes,
     storage_bytes: run.storageBytes,
     gpu_uuids: run.gpuUuids,
+    container_id: run.containerId,
     log: run.log,
   };
 }

@@ -8,7 +8,7 @@ import type { Cluster } from '../db/cluster.ts';
 import type { Database } from '../db/database.ts';
 import { countRefused } from '../db/gateway-ports.ts';
 import type { Hint, Hints } from '../db/hints.ts';
-import { listNodeRuns, listReleasedRuns, type NodeRun } from '../db/job-runs.ts';
+import { listKilledRuns, listNodeRuns, listReleasedRuns, type NodeRun } from '../db/job-runs.ts';
 import { connectNode, listSilentNodes, renewLeases, reviveNodes } from '../db/node-leases.ts';
 import { updateInventory } from '../db/nodes.ts';
 import { defaultLogCap } from '../db/run-logs.ts';
@@ -229,9 +229,14 @@ export class Hub {
       heartbeat_ms: this.#options.heartbeatMs ?? defaultHeartbeatMs,
     });
     const runIds = hello.containers.map((container) => container.run_uuid);
-    const ended = runIds.length === 0 ? [] : await listReleasedRuns(database, { nodeId, runIds });
-    if (ended.length > 0)
-      session.send({ type: 'kill', runs: ended.map(({ id, attempt }) => ({ run_uuid: id, attempt })) });
+    const killed = await listKilledRuns(database, { nodeId, runIds });
+    if (killed.length > 0)
+      session.send({
+        type: 'kill',
+        runs: killed.map(({ id: run_uuid, attempt, containerId: container_id }) => ({
+          ...{ run_uuid, attempt, container_id },
+        })),
+      });
     const runs = await listNodeRuns(database, vault, [nodeId]);
     session.send({ type: 'desired', is_complete: true, runs: runs.map(toDesiredRun) });
     for (const run of runs) session.sentOrders.set(run.runId, orderOf(run));

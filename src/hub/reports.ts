@@ -2,6 +2,7 @@
 import { type Database, DatabaseUnavailable } from '../db/database.ts';
 import { setPortState } from '../db/gateway-ports.ts';
 import type { Hints } from '../db/hints.ts';
+import { cordonNode } from '../db/node-maintenance.ts';
 import { type AppliedEvent, applyRunEvents } from '../db/run-events.ts';
 import type { RunProof } from '../domain/receipt.ts';
 import type { LifeEvent } from '../domain/transition.ts';
@@ -63,9 +64,23 @@ async function writeReports(batch: readonly NodeReport[], deps: ReportDeps): Pro
     imageSizeBytes: report.event.kind === 'running' ? report.event.image_size_bytes : null,
   }));
   const applied = await applyRunEvents(deps.database, events, { kind: 'node' });
-  for (const [index, report] of lifeReports.entries()) settle(report, applied[index], deps);
+  for (const [index, report] of lifeReports.entries()) {
+    const isStuck = report.event.kind === 'teardown' && report.event.step === 'stuck';
+    if (isStuck && applied[index]?.kind !== 'refused') await cordonStuckNode(report, deps);
+    settle(report, applied[index], deps);
+  }
   // After the reports that make runs RUNNING: only those have ports.
   for (const report of portStates) await writePortState(report, deps);
+}
+
+/** A node that cannot end a run takes no new work until somebody has looked at it. */
+async function cordonStuckNode({ session, event, runId }: LifeReport, { database, hints }: ReportDeps) {
+  const { nodeId, accountId } = session.identity;
+  const why = event.kind === 'teardown' ? event.reason : undefined;
+  const reason = `Job run ${runId} does not end: ${why ?? 'the agent gave no reason.'}`;
+  const change = { nodeId, accountId, actor: { kind: 'node' }, reason };
+  await database.transaction((sql) => cordonNode(sql, change));
+  hints.publish({ kind: 'schedule' });
 }
 
 type LifeReport = NodeReport & { event: Exclude<RunEvent, { kind: 'port' }> };

@@ -127,6 +127,32 @@ test('a run from order to release', async () => {
   assert.equal((await nodeOf(both.node)).job_run_count, 0);
 });
 
+test('a run that does not end cordons its node with the reason, and is not verified before it is gone', async () => {
+  const both = await connected();
+  const { agent, node } = both;
+  const { job, order } = await placed(both);
+  await agent.report(order, { ...running, container_id: 'c0ffee' });
+  await admin.stopJob(job.uuid);
+  const reason = 'A process of its container lives on after KILL.';
+  await agent.report(order, { kind: 'teardown', step: 'killed', after_ms: 5 });
+  await agent.report(order, { kind: 'teardown', step: 'stuck', reason });
+  const shown = await nodeOf(node);
+  assert.equal(shown.is_cordoned, true);
+  assert.equal(shown.status_reason, `Job run ${order.run_uuid} does not end: ${reason}`);
+  assert.equal((await admin.getJob(job.uuid)).teardown?.state, 'killed');
+  await agent.report(order, released);
+  assert.equal((await admin.getJob(job.uuid)).teardown?.state, 'verified');
+  assert.equal((await nodeOf(node)).is_cordoned, true, 'until somebody has looked at it');
+});
+
+test('another node cannot cordon one with a run that is not its own', async () => {
+  const [mine, stranger] = [await connected(), await connected()];
+  const { order } = await placed(mine);
+  await stranger.agent.report(order, { kind: 'teardown', step: 'stuck', reason: 'x' });
+  const cordoned = [mine, stranger].map(async ({ node }) => (await nodeOf(node)).is_cordoned);
+  assert.deepEqual(await Promise.all(cordoned), [false, false]);
+});
+
 test('a stop is pushed to the agent at once', async () => {
   const both = await connected();
   const { job, order } = await placed(both);
@@ -323,7 +349,8 @@ test('a lost node’s runs fail with node_lost; when it returns its kill list co
   await again.next('desired');
   assert.deepEqual(again.received.map((message) => message.type).slice(0, 3), ['welcome', 'kill', 'desired']);
   const kill = again.received.find((message) => message.type === 'kill');
-  assert.deepEqual(kill?.runs, [{ run_uuid: order.run_uuid, attempt: order.attempt }]);
+  const { run_uuid, attempt } = order;
+  assert.deepEqual(kill?.runs, [{ run_uuid, attempt, container_id: null }]);
   assert.equal((await nodeOf(both.node)).status, 'ready');
   await again.report(order, exited(0));
   assert.equal((await admin.getJob(job.uuid)).status, 'FAILED', 'the decision stands');
