@@ -72,6 +72,7 @@ function tunnelTo(serverUrl: string, ports: number[]): Tunnel {
   return new Tunnel({
     serverUrl,
     signHeaders: () => ({}),
+    onServerTime: () => {},
     log: { debug() {}, info() {}, warn: console.error, error: console.error },
     handlers: {
       port: portStreams({

@@ -20,6 +20,7 @@ export interface AgentStreamsOptions {
   log: AgentLog;
   serverUrl: string;
   signHeaders: (method: string, path: string) => Record<string, string>;
+  onServerTime: (serverTimeMs: number) => void;
   ca?: string;
   /** The agent serves public ports itself, under this host; null: the gateway does. */
   publicHost: string | null;

@@ -141,6 +141,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     log,
     serverUrl: options.serverUrl ?? nodeKey.url,
     signHeaders,
+    onServerTime,
     ...(options.ca === undefined ? {} : { ca: options.ca }),
     publicHost: options.publicHost ?? null,
     livingRuns: () => loop.livingRuns(),

@@ -8,6 +8,7 @@ import type { DataStream } from '../ingress/data-stream.ts';
 import { agentDataPath, dataProtocol } from '../protocol/agent-messages.ts';
 import type { StreamKind, StreamOpening } from '../protocol/data-streams.ts';
 import type { AgentLog } from './log.ts';
+import { readRefusal, type UpgradeRefusal } from './server-clock.ts';
 
 export type StreamHandler = (stream: DataStream, opening: StreamOpening) => void;
 
@@ -15,6 +16,8 @@ export interface TunnelOptions {
   /** The server that control is connected to. */
   serverUrl: string;
   signHeaders: (method: string, path: string) => Record<string, string>;
+  /** The server's word on its time, when it refused a request for its clock. */
+  onServerTime: (serverTimeMs: number) => void;
   /** PEM of the authority that the server's certificate must come from. */
   ca?: string;
   log: AgentLog;
@@ -48,8 +51,9 @@ export class Tunnel {
     const first = url === '' ? serverUrl : url;
     try {
       await this.#dialOne(first, ticket).catch((error: unknown) => {
-        if (first === serverUrl || error instanceof DialRefused) throw error;
-        return this.#dialOne(serverUrl, ticket);
+        const second = this.#secondTry(first, error);
+        if (second === null) throw error;
+        return this.#dialOne(second, ticket);
       });
     } catch (error) {
       log.warn({ url, reason: String(error) }, 'a data connection could not be dialled');
@@ -69,6 +73,15 @@ export class Tunnel {
     this.#serve(socket);
   }
 
+  /** The same server once its time is known, else the one that control is connected to; null: no use. */
+  #secondTry(url: string, error: unknown): string | null {
+    const { serverUrl, onServerTime } = this.#options;
+    if (!(error instanceof DialRefused)) return url === serverUrl ? null : serverUrl;
+    if (error.serverTimeMs === null) return null;
+    onServerTime(error.serverTimeMs);
+    return url;
+  }
+
   #upgrade(url: string, path: string): Promise<{ socket: Duplex; head: Buffer }> {
     const { signHeaders, ca } = this.#options;
     const target = new URL(url);
@@ -83,9 +96,10 @@ export class Tunnel {
       request.once('close', () => clearTimeout(timer));
       request.on('error', reject);
       request.on('response', (response) => {
-        response.resume();
-        reject(new DialRefused(`the server answered ${response.statusCode}`));
-        request.destroy();
+        readRefusal(response).then((refusal) => {
+          reject(new DialRefused(`the server answered ${response.statusCode}: ${refusal.message}`, refusal));
+          request.destroy();
+        });
       });
       request.on('upgrade', (_response, socket, head) => {
         clearTimeout(timer);
@@ -116,7 +130,14 @@ export class Tunnel {
 }
 
 /** The server was reached and said no: another way to it would hear the same. */
-class DialRefused extends Error {}
+class DialRefused extends Error {
+  readonly serverTimeMs: number | null;
+
+  constructor(message: string, { serverTimeMs }: UpgradeRefusal) {
+    super(message);
+    this.serverTimeMs = serverTimeMs;
+  }
+}
 
 /** Brackets around IPv6 belong to URLs only. */
 function hostOf({ hostname }: URL): string {

@@ -1,10 +1,13 @@
 // A node whose wall clock is wrong, and then jumps: it is told the server's time, works on, and reports true times.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import type { Client } from '../../src/sdk/client.ts';
 import { counted, countingScript } from './support/counting.ts';
 import { containersOf, needsDocker } from './support/docker.ts';
+import { eventually } from './support/eventually.ts';
 import { createFakeClock } from './support/fake-clock.ts';
 import { aScript, completeLog, createPlace, onlyRunOf, type Place, untilStatus } from './support/place.ts';
+import { tryTcp } from './support/tcp.ts';
 
 let place: Place;
 
@@ -23,10 +26,17 @@ test(
     const node = await place.node(clock.env);
     assert.match(node.output(), /120 minutes ahead of the server's/);
     const client = place.client();
-    const { uuid } = await client.jobs.create(aScript(countingScript, { job: { task: 'PERSISTENT' } }));
+    const { uuid } = await client.jobs.create(
+      aScript(`(while :; do nc -l -p 5000 -e echo served; done) & ${countingScript}`, {
+        job: { task: 'PERSISTENT' },
+        container: { ports: [5000] },
+      }),
+    );
     await untilStatus(client, uuid, 'RUNNING');
+    await answersThroughGateway(client, uuid);
 
     clock.set('-3h');
+    await answersThroughGateway(client, uuid);
     const short = await client.jobs.create(aScript('echo while the clock is behind; exit 3'));
     await untilStatus(client, short.uuid, 'FAILED');
     const shortRun = await onlyRunOf(client, short.uuid);
@@ -49,3 +59,10 @@ test(
     assert.equal(node.hasEnded(), false, node.output());
   },
 );
+
+/** Each connection may need a new data connection, which the node signs by its clock. */
+async function answersThroughGateway(client: Client, jobUuid: string): Promise<void> {
+  const [door] = (await onlyRunOf(client, jobUuid)).node_urls;
+  assert.ok(door);
+  await eventually('an answer of the port', async () => (await tryTcp(door)) === 'answered');
+}

@@ -57,6 +57,7 @@ export async function startRig({ authenticate, ...door }: RigOptions = {}): Prom
   const tunnel = new Tunnel({
     serverUrl: url,
     signHeaders: () => ({}),
+    onServerTime: () => {},
     log: { debug() {}, info() {}, warn, error: warn },
     handlers: {
       port: portStreams({
