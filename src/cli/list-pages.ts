@@ -11,7 +11,7 @@ export interface PageFlags {
 }
 
 /** The page asked for, or with `all` everything as one page; an item that moved between pages comes once. */
-export async function listPages<T extends { uuid: string }>(
+export async function listPages<T extends { uuid: string } | { id: number }>(
   list: (query: ListQuery) => Promise<ListEnvelope<T>>,
   flags: PageFlags,
   filter: ListQuery['filter'] = {},
@@ -20,10 +20,10 @@ export async function listPages<T extends { uuid: string }>(
     const { limit, page } = flags;
     return list({ filter, ...(limit ? { limit } : {}), ...(page ? { page } : {}) });
   }
-  const items = new Map<string, T>();
+  const items = new Map<string | number, T>();
   for (let page = 1; ; page += 1) {
     const envelope = await list({ filter, page, limit: pageSize });
-    for (const item of envelope.data) items.set(item.uuid, item);
+    for (const item of envelope.data) items.set('uuid' in item ? item.uuid : item.id, item);
     if (envelope.data.length < pageSize) return { ...envelope, page: 1, data: [...items.values()] };
   }
 }

@@ -43,6 +43,7 @@ const statusStyles: Record<string, Style> = {
   lost: 'red',
   offline: 'gray',
   cordoned: 'yellow',
+  draining: 'yellow',
 };
 
 export function paintStatus(io: Io, status: string, text: string): string {

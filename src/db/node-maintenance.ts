@@ -69,7 +69,7 @@ export type NodeRemoval =
 
 /**
  * Takes the node out of the cluster: it is listed no more, its name is free, its keys are revoked. The row stays, since
- * runs name it. `isForced` also takes a lost one. The caller holds a transaction and has fenced what the node held.
+ * runs name it. Repeating it changes nothing. `isForced` also takes a lost one. The caller holds a transaction and has fenced what the node held.
  */
 export async function removeNode(sql: Sql, change: NodeChange & { isForced: boolean }): Promise<NodeRemoval> {
   const { nodeId, accountId } = change;
@@ -77,11 +77,12 @@ export async function removeNode(sql: Sql, change: NodeChange & { isForced: bool
   const [node] = await sql.query<{ name: string; status: string; runs: number }>(
     `select n.name, n.status,
        (select count(*)::integer from job_runs r where r.node_id = n.id and r.released_at is null) as runs
-     from nodes n where n.id = $1 and n.account_id = $2 and n.status <> 'removed' for update`,
+     from nodes n where n.id = $1 and n.account_id = $2 for update`,
     [nodeId, accountId],
   );
   if (node === undefined) return { kind: 'not_found' };
   const { name, status, runs: runCount } = node;
+  if (status === 'removed') return { kind: 'removed', publicKeys: [] };
   if (status === 'lost' && !change.isForced) return { kind: 'lost', name };
   if (runCount > 0) return { kind: 'busy', name, status, runCount };
   const set = `status = 'removed', is_cordoned = true, cordon_reason = $3, status_reason = null, orphans = '[]',

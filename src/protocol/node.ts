@@ -105,6 +105,7 @@ const Reason = Type.Optional(
 
 /** Body of cordon, uncordon and accept-restore; may be empty. */
 export const ChangeNodeBody = Type.Object({ reason: Reason }, { additionalProperties: false });
+export type ChangeNodeBody = Static<typeof ChangeNodeBody>;
 
 /** Body of `PUT /v1/nodes/{uuid}/drain`; may be empty. */
 export const DrainNodeBody = Type.Object(
@@ -124,6 +125,8 @@ export const DrainNodeBody = Type.Object(
   { additionalProperties: false },
 );
 
+export type DrainNodeBody = Static<typeof DrainNodeBody>;
+
 /** Body of `PUT /v1/nodes/{uuid}/remove`; may be empty. */
 export const RemoveNodeBody = Type.Object(
   {
@@ -134,6 +137,8 @@ export const RemoveNodeBody = Type.Object(
   },
   { additionalProperties: false },
 );
+
+export type RemoveNodeBody = Static<typeof RemoveNodeBody>;
 
 export const nodeEventKinds = [
   ...['registered', 'ready', 'unreachable', 'lost'],

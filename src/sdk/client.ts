@@ -8,7 +8,15 @@ import type { CancelJobBody, CreateJobBody, Job } from '../protocol/job.ts';
 import type { JobRun, JobRunDetail, JobRunLogs } from '../protocol/job-run.ts';
 import type { CancelJobsBody, JobStops } from '../protocol/job-stop.ts';
 import type { ListEnvelope } from '../protocol/list.ts';
-import type { CreatedNode, CreateNodeBody, Node } from '../protocol/node.ts';
+import type {
+  ChangeNodeBody,
+  CreatedNode,
+  CreateNodeBody,
+  DrainNodeBody,
+  Node,
+  NodeEvent,
+  RemoveNodeBody,
+} from '../protocol/node.ts';
 import { type Caller, type CallOptions, call, type Edge, targetOf } from './call.ts';
 import { type Exec, type ExecOptions, openExec } from './exec.ts';
 import { type FilesCaller, readFiles, type WriteFilesOptions, writeFiles } from './files.ts';
@@ -142,10 +150,20 @@ function filesPath(runPath: string, filePath: string): string {
 }
 
 function nodesOf(send: Send) {
+  const change = (uuid: string, verb: string, body: object) =>
+    send<Node>('PUT', `${itemPath('nodes', uuid)}/${verb}`, { body });
   return {
     create: (body: CreateNodeBody) => send<CreatedNode>('POST', '/v1/nodes', { body }),
     list: (query: ListQuery = {}) => send<ListEnvelope<Node>>('GET', '/v1/nodes', { query }),
     get: (uuid: string) => send<Node>('GET', itemPath('nodes', uuid)),
+    cordon: (uuid: string, body: ChangeNodeBody = {}) => change(uuid, 'cordon', body),
+    uncordon: (uuid: string, body: ChangeNodeBody = {}) => change(uuid, 'uncordon', body),
+    /** No new work from now on; runs that are left at the deadline (default 1 h) are stopped. */
+    drain: (uuid: string, body: DrainNodeBody = {}) => change(uuid, 'drain', body),
+    /** 409 while it holds runs, or is lost without `force`. */
+    remove: (uuid: string, body: RemoveNodeBody = {}) => change(uuid, 'remove', body),
+    events: (uuid: string, query: ListQuery = {}) =>
+      send<ListEnvelope<NodeEvent>>('GET', `${itemPath('nodes', uuid)}/events`, { query }),
   };
 }
 

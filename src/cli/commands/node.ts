@@ -15,16 +15,18 @@ import { paintStatus, printJson, printLines, printTable } from '../output.ts';
 import { resolveNode } from '../resolve.ts';
 import type { Column } from '../table.ts';
 import { pairLines } from '../table.ts';
+import { addNodeMaintenance } from './node-maintenance.ts';
 
 export function addNodeCommands(program: Command, cli: Cli) {
   const node = program
     .command('node')
     .summary('machines that run jobs')
-    .description('Registers, runs and shows nodes.');
+    .description('Registers, runs and shows nodes, and takes them out of service.');
   addRegister(node, cli);
   addRun(node, cli);
   addList(node, cli);
   addGet(node, cli);
+  addNodeMaintenance(node, cli);
 }
 
 interface RegisterFlags extends ApiFlags {
@@ -174,13 +176,24 @@ function nodeLines({ io }: Cli, node: Node): string[] {
     ],
     ['Storage', drives.join(', ') || null],
     ['Runs', String(node.job_run_count)],
+    ['Drain', node.drain && `${node.drain.runs_left} left, stopped at ${node.drain.deadline_at}`],
     ['Isolation', node.isolation + isolationNote(node)],
     ['Agent', node.agent_version],
   ];
   const gpus = node.gpus.map(
     (gpu) => `  ${gpuState(gpu)}  ${gpu.name}  ${gpu.vram_gb_max} GB  ${gpu.quarantine_reason ?? gpu.uuid}`,
   );
-  return [...pairLines(pairs), ...(gpus.length > 0 ? ['GPUs:', ...gpus] : [])];
+  return [
+    ...pairLines(pairs),
+    ...(gpus.length > 0 ? ['GPUs:', ...gpus] : []),
+    ...(node.orphans.length > 0 ? ['Containers that the database does not know:'] : []),
+    ...node.orphans.map(orphanLine),
+  ];
+}
+
+function orphanLine(orphan: Node['orphans'][number]): string {
+  const end = orphan.removal_at === null ? 'stays until accept-restore' : `removed at ${orphan.removal_at}`;
+  return `  ${orphan.state}  run ${orphan.run_uuid}  seen ${orphan.first_seen_at}, ${end}`;
 }
 
 /** Agents say why they cannot keep runs apart. */
