@@ -7,7 +7,10 @@ export interface Leadership {
   epoch: number;
 }
 
-/** Takes the leadership when it is free or expired (the epoch rises), renews it when it is ours; null when another leads. */
+/**
+ * Takes the leadership when it is free or expired, renews it while it is ours; null when another leads. The epoch rises
+ * with every taking, also by who had it before: what a leader knew before it slept is worth nothing afterwards.
+ */
 export async function claimLeadership(
   sql: Sql,
   claim: { name: string; holder: string; leaseMs: number },
@@ -18,7 +21,8 @@ export async function claimLeadership(
       text: `insert into leaderships as l (name, holder, epoch, expires_at)
         values ($1, $2, 1, flotilla_now() + $3 * interval '1 millisecond')
         on conflict (name) do update set holder = excluded.holder, expires_at = excluded.expires_at,
-          epoch = case when l.holder = excluded.holder then l.epoch else l.epoch + 1 end
+          epoch = case when l.holder = excluded.holder and l.expires_at >= flotilla_now() then l.epoch
+            else l.epoch + 1 end
         where l.holder = excluded.holder or l.expires_at < flotilla_now()
         returning epoch`,
     },

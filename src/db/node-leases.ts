@@ -1,6 +1,7 @@
 // Leases of nodes: an agent says hello, is heard, falls silent, is lost; each change of a node's status leaves an event.
 import type { Inventory } from '../protocol/agent-messages.ts';
 import type { Sql } from './database.ts';
+import type { Leadership } from './leadership.ts';
 
 /** What the agent remembers of this cluster: it tells a database that was restored to an earlier state. */
 export interface AgentMemory {
@@ -145,23 +146,26 @@ export async function markSilentNodes(sql: Sql, actor: Record<string, unknown>):
   );
 }
 
-/** Those of these that are still silent become lost; what they hold is the caller's to give up. */
+/**
+ * Those of these that are still silent become lost; what they hold is the caller's to give up. Only while it leads: a
+ * leader that slept since it decided has no right to judge.
+ */
 export async function markLostNodes(
   sql: Sql,
   nodeIds: readonly string[],
-  actor: Record<string, unknown>,
+  { leadership, actor }: { leadership: Leadership; actor: Record<string, unknown> },
 ): Promise<void> {
   await sql.query(
     `with lost as (
        update nodes n set status = 'lost', status_reason = 'Silent for too long; its runs were given up.',
          version = version + 1, changed_in = pg_current_xact_id(), updated_at = flotilla_now()
        from node_leases l where l.node_id = n.id and n.id = any ($1::uuid[]) and n.status = 'unreachable'
-         and l.expires_at < flotilla_now()
+         and l.expires_at < flotilla_now() and (select flotilla_leads($3, $4, $5))
        returning n.id, l.last_seen_at
      )
      insert into node_events (node_id, kind, actor, detail)
      select id, 'lost', $2, jsonb_build_object('last_seen_at', last_seen_at) from lost`,
-    [nodeIds, JSON.stringify(actor)],
+    [nodeIds, JSON.stringify(actor), leadership.name, leadership.holder, leadership.epoch],
   );
 }
 

@@ -244,24 +244,28 @@ export async function listHeldRuns(
   );
 }
 
-/** Replaces why each shape waits; shapes with no job waiting are dropped. */
+/** Replaces why each shape waits; shapes with no job waiting are dropped. Nothing changes when another leads by now. */
 export async function writePendingReasons(
   sql: Sql,
+  leadership: Leadership,
   reasons: ReadonlyMap<string, DecidedReason>,
 ): Promise<void> {
   const rows = [...reasons].map(([shape, reason]) => ({ shape, reason: toWire(reason) }));
   await sql.query(
     {
       name: 'write_pending_reasons',
-      text: `with input as materialized (
+      text: `with leads as materialized (
+          select flotilla_leads($2, $3, $4) as is_so
+        ), input as materialized (
           select * from json_to_recordset($1::json) as i(shape text, reason jsonb)
         ), dropped as (
-          delete from pending_reasons where shape not in (select shape from input)
+          delete from pending_reasons where shape not in (select shape from input) and (select is_so from leads)
         )
-        insert into pending_reasons (shape, reason, updated_at) select shape, reason, flotilla_now() from input
+        insert into pending_reasons (shape, reason, updated_at)
+          select shape, reason, flotilla_now() from input where (select is_so from leads)
         on conflict (shape) do update set reason = excluded.reason, updated_at = excluded.updated_at`,
     },
-    [JSON.stringify(rows)],
+    [JSON.stringify(rows), leadership.name, leadership.holder, leadership.epoch],
   );
 }
 

@@ -88,6 +88,23 @@ export function lockRuns(sql: Sql, runIds: readonly string[]): Promise<LockedRow
   return sql.query<LockedRow>(lockRunsStatement, [runIds]);
 }
 
+export type NodeCondition = 'lost' | 'drained';
+export type LockedNodes = ReadonlyMap<string, Record<NodeCondition, boolean>>;
+
+/** What is true of these nodes; it does not change before the transaction ends. */
+export async function lockNodes(sql: Sql, nodeIds: readonly string[]): Promise<LockedNodes> {
+  if (nodeIds.length === 0) return new Map();
+  const nodes = await sql.query<{ id: string; lost: boolean; drained: boolean }>(
+    {
+      name: 'lock_nodes',
+      text: `select id, status = 'lost' as lost, coalesce(drain_deadline_at <= flotilla_now(), false) as drained
+        from nodes where id = any ($1::uuid[]) order by id for update`,
+    },
+    [nodeIds],
+  );
+  return new Map(nodes.map((node) => [node.id, node]));
+}
+
 export function toLockedRun(row: LockedRow): LockedRun {
   return {
     jobId: row.job_id,

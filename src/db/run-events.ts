@@ -12,12 +12,22 @@ import {
 import type { Database, Sql } from './database.ts';
 import { openPorts, type PortsWanted } from './gateway-ports.ts';
 import { toStoredReceipt } from './receipts.ts';
-import { type LockedRun, lockRuns, toJobState, toLockedRun } from './run-event-rows.ts';
+import {
+  type LockedNodes,
+  type LockedRun,
+  lockNodes,
+  lockRuns,
+  type NodeCondition,
+  toJobState,
+  toLockedRun,
+} from './run-event-rows.ts';
 
 /** An event for one run. `from` fences: reports of another node or another attempt change nothing. */
 export interface RunLifeEvent {
   runId: string;
   from: { nodeId: string; attempt: number } | null;
+  /** Only if its node is lost still, or past the deadline of its drain: it may have come back since somebody looked. */
+  onlyWhileNodeIs?: NodeCondition;
   /** `nowMs` is the database's time; agents report ages, and this turns them into times. */
   event: (nowMs: number) => LifeEvent;
   /** Container ports to open on the gateway if this event makes the run RUNNING. */
@@ -56,8 +66,13 @@ export async function applyRunEvents(
       runs: new Map(rows.map((row) => [row.run_id, toLockedRun(row)])),
       jobs: new Map(rows.map((row) => [row.job_id, toJobState(row)])),
     };
+    const asked = new Set(events.filter((event) => event.onlyWhileNodeIs).map(({ runId }) => runId));
+    const nodes = await lockNodes(
+      sql,
+      rows.filter((row) => asked.has(row.run_id)).map((row) => row.node_id),
+    );
     const withoutPort = await openPorts(sql, portsWanted(events, locked));
-    const decided = decide(events, { locked, withoutPort, nowMs: rows[0]?.now ?? 0 });
+    const decided = decide(events, { locked, nodes, withoutPort, nowMs: rows[0]?.now ?? 0 });
     if (decided.changedRuns.size > 0) await write(sql, decided, { locked, actor });
     return decided.answers;
   });
@@ -101,6 +116,7 @@ function portsWanted(events: readonly RunLifeEvent[], { runs }: Locked): PortsWa
 
 interface Decision {
   locked: Locked;
+  nodes: LockedNodes;
   /** Runs that the gateway has not enough public ports for. */
   withoutPort: ReadonlySet<string>;
   nowMs: number;
@@ -120,7 +136,7 @@ function decide(events: readonly RunLifeEvent[], decision: Decision): Decided {
 
 function decideOne(
   item: RunLifeEvent,
-  { locked, withoutPort, nowMs, decided }: Decision & { decided: Decided },
+  { locked, nodes, withoutPort, nowMs, decided }: Decision & { decided: Decided },
 ): AppliedEvent {
   const held = locked.runs.get(item.runId);
   const job = held && locked.jobs.get(held.jobId);
@@ -128,6 +144,9 @@ function decideOne(
   if (item.from !== null && item.from.nodeId !== held.run.nodeId) return { kind: 'refused' };
   if (item.from !== null && item.from.attempt !== held.run.attempt)
     return { kind: 'ignored', why: 'another attempt' };
+  const condition = item.onlyWhileNodeIs;
+  if (condition !== undefined && nodes.get(held.run.nodeId)?.[condition] !== true)
+    return { kind: 'ignored', why: `its node is not ${condition} any more` };
   const event = eventOf(item, withoutPort, nowMs);
   // Bytes that moved since the scheduler looked may have moved the deadline.
   const isEarly = held.waitsForPull && held.startDeadline.atMs > nowMs;

@@ -181,7 +181,8 @@ export class Scheduler {
 
   #watchNodes(leadership: Leadership): NodeLoss {
     const { database, hints, monotonicNow, lostAfterMs = defaultLostAfterMs } = this.#options;
-    return new NodeLoss({ database, hints, monotonicNow, lostAfterMs, actor: this.#actor(leadership) });
+    const actor = this.#actor(leadership);
+    return new NodeLoss({ database, hints, monotonicNow, lostAfterMs, leadership, actor });
   }
 
   async #write(term: Term, { placements }: Plan): Promise<void> {
@@ -241,7 +242,7 @@ export class Scheduler {
     const reasons = pendingReasons(term.workingSet);
     const told = JSON.stringify([...reasons]);
     if (told === term.reasons) return;
-    await writePendingReasons(this.#options.database, reasons);
+    await writePendingReasons(this.#options.database, term.leadership, reasons);
     term.reasons = told;
   }
 

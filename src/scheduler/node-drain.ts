@@ -17,6 +17,7 @@ export async function drainNodes(
   const events = runs.map(({ id }) => ({
     runId: id,
     from: null,
+    onlyWhileNodeIs: 'drained' as const,
     event: () => ({ kind: 'node_drained' as const, reason }),
   }));
   for (const applied of await applyRunEvents(database, events, actor)) {

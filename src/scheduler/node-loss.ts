@@ -1,6 +1,7 @@
 // Nodes that fall silent: unreachable after their lease, lost after a while, and never while the fault may be ours.
 import type { Database } from '../db/database.ts';
 import type { Hints } from '../db/hints.ts';
+import type { Leadership } from '../db/leadership.ts';
 import {
   countReadyNodes,
   listRunsOfLostNodes,
@@ -22,6 +23,7 @@ export interface NodeLossOptions {
   database: Database;
   hints: Hints;
   monotonicNow: () => number;
+  leadership: Leadership;
   /** Who writes it: this replica as the leader. */
   actor: Record<string, unknown>;
   /** Silence after which a node's runs are given up. */
@@ -42,7 +44,7 @@ export class NodeLoss {
 
   /** One look, about every second; `databaseMs` is the database's time. */
   async review(databaseMs: number): Promise<void> {
-    const { database, monotonicNow, actor } = this.#options;
+    const { database, monotonicNow, leadership, actor } = this.#options;
     const clocks = { nowMs: monotonicNow(), databaseMs };
     if (this.#watch === null || !isUnbroken(this.#watch, clocks)) {
       await renewAllLeases(database, defaultLeaseMs);
@@ -50,7 +52,7 @@ export class NodeLoss {
     }
     await markSilentNodes(database, actor);
     const lost = await this.#look(this.#watch, clocks);
-    if (lost.length > 0) await markLostNodes(database, lost, actor);
+    if (lost.length > 0) await markLostNodes(database, lost, { leadership, actor });
     await this.#giveUpRuns();
   }
 
@@ -71,6 +73,7 @@ export class NodeLoss {
     const events = runs.map((run) => ({
       runId: run.id,
       from: null,
+      onlyWhileNodeIs: 'lost' as const,
       event: () => ({ kind: 'node_lost' as const, reason }),
     }));
     const applied = await applyRunEvents(database, events, actor);
