@@ -1,5 +1,5 @@
 // `npm run chaos`: the chaos run of test/chaos in a network namespace of its own (needs root).
-// Usage: node scripts/chaos.mjs [--minutes N] [--seed S]
+// Usage: node scripts/chaos.mjs [--minutes N] [--seed S] [--round SECONDS]
 
 import { join } from 'node:path';
 import { fail, prepare, root, runAndExit } from './runtime.mjs';

@@ -155,7 +155,7 @@ function endProblems(evidence: Evidence, run: RunRow, life: ContainerLife | unde
   if (program.kind === 'absent' && run.code === 'bad_command') return [];
   const node = nodeOf(evidence, run);
   const toMs = run.ended_at ?? run.released_at ?? Date.now();
-  const kinds = [...engineDeaths, 'docker_hang', 'agent_kill'] as const;
+  const kinds = [...engineDeaths, 'docker_hang', 'agent_kill', 'container_kill'] as const;
   const cause = node && faultsOn(evidence, node, { kinds, fromMs: run.started_at ?? toMs - 60_000, toMs });
   if (cause !== undefined && cause.length > 0) return [];
   return [

@@ -2,9 +2,10 @@
 import type pg from 'pg';
 import type { Evidence, Finding, JobRow, RunRow } from './findings.ts';
 
+const time = (column: string) => `(extract(epoch from ${column}) * 1000)::double precision as ${column}`;
+
 export async function readRows(pool: pg.Pool): Promise<{ jobs: Map<string, JobRow>; runs: RunRow[] }> {
-  const { rows: jobs } = await pool.query<JobRow>('select id, status, status_reason from jobs');
-  const time = (column: string) => `(extract(epoch from ${column}) * 1000)::double precision as ${column}`;
+  const { rows: jobs } = await pool.query<JobRow>(`select id, status, ${time('completed_at')} from jobs`);
   const { rows: runs } = await pool.query<RunRow>(
     `select id, job_id, node_id, attempt, status, desired, exit_code, ${time('started_at')}, ${time('ended_at')},
        ${time('released_at')}, teardown_state, status_detail ->> 'code' as code, status_reason as reason
@@ -100,7 +101,7 @@ const shareQueries = [
 ];
 
 /** Every job that is CANCELLED was stopped once, by one request, and every stop that was answered is on record. */
-export async function auditStops(pool: pg.Pool, { acknowledged }: Evidence): Promise<Finding[]> {
+export async function auditStops(pool: pg.Pool, { acknowledged, jobs }: Evidence): Promise<Finding[]> {
   const { rows } = await pool.query<{ id: string; status: string; stops: number }>(
     `select j.id, j.status, count(e.id)::integer as stops from jobs j
        left join job_events e on e.job_id = j.id and e.kind = 'stop_requested' group by j.id, j.status`,
@@ -109,9 +110,10 @@ export async function auditStops(pool: pg.Pool, { acknowledged }: Evidence): Pro
     const wanted = status === 'CANCELLED' ? 1 : 0;
     if (stops !== wanted)
       return [{ kind: 'stop', text: `${status} with ${stops} stops on record`, jobUuid: id }];
-    const wasStopped = (acknowledged.get(id)?.stoppedAtMs ?? null) !== null;
-    if (wasStopped && !terminal.includes(status))
-      return [{ kind: 'stop', text: `its stop was answered, and it is ${status}`, jobUuid: id }];
+    const stoppedAtMs = acknowledged.get(id)?.stoppedAtMs ?? null;
+    const completedAtMs = jobs.get(id)?.completed_at ?? Number.POSITIVE_INFINITY;
+    if (stoppedAtMs !== null && completedAtMs > stoppedAtMs)
+      return [{ kind: 'stop', text: `its stop was answered before it was ${status}`, jobUuid: id }];
     return [];
   });
 }

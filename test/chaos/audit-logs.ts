@@ -56,10 +56,11 @@ async function auditLog(
 }
 
 function hadEngineDeath(evidence: Evidence, run: RunRow): boolean {
+  const kinds = [...engineDeaths, 'container_kill'] as const;
   const node = nodeOf(evidence, run);
   const toMs = run.released_at ?? Date.now();
   const fromMs = run.started_at ?? toMs;
-  return node !== undefined && faultsOn(evidence, node, { kinds: engineDeaths, fromMs, toMs }).length > 0;
+  return node !== undefined && faultsOn(evidence, node, { kinds, fromMs, toMs }).length > 0;
 }
 
 async function readLog(client: Client, runUuid: string): Promise<string> {

@@ -9,20 +9,31 @@ const execute = promisify(execFile);
 const askLimitMs = 4_000;
 
 /** The parsed answer of `GET path`. */
-export function askEngine<T>(socketPath: string, path: string, limitMs = askLimitMs): Promise<T> {
+export async function askEngine<T>(socketPath: string, path: string): Promise<T> {
+  return JSON.parse(await callEngine(socketPath, 'GET', path)) as T;
+}
+
+/** The body of the answer; rejects for every status that is no success. */
+export function callEngine(
+  socketPath: string,
+  method: 'GET' | 'POST' | 'DELETE',
+  path: string,
+): Promise<string> {
   return new Promise((resolve, reject) => {
-    const signal = AbortSignal.timeout(limitMs);
-    const request = http.get({ socketPath, path, signal }, (response) => {
+    const signal = AbortSignal.timeout(askLimitMs);
+    const request = http.request({ socketPath, method, path, signal }, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('error', reject);
       response.on('end', () => {
         const text = Buffer.concat(chunks).toString();
-        if (response.statusCode !== 200) reject(new Error(`GET ${path}: ${response.statusCode} ${text}`));
-        else resolve(JSON.parse(text) as T);
+        const isDone = (response.statusCode ?? 500) < 300;
+        if (isDone) resolve(text);
+        else reject(new Error(`${method} ${path}: ${response.statusCode} ${text}`));
       });
     });
     request.on('error', reject);
+    request.end();
   });
 }
 

@@ -1,6 +1,7 @@
 // The faults of a chaos run: what each does to the place, for how long, and how it is healed.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findProcessesIn } from '../../src/embedded/process-table.ts';
+import { askEngine, callEngine } from './engine.ts';
 import type { ChaosNode } from './node.ts';
 import { leaderOf, type Place } from './place.ts';
 import type { Random } from './random.ts';
@@ -89,6 +90,18 @@ const draws = {
       node && freezing(node.engine, random.chance(0.3) ? seconds(random, 16, 22) : seconds(random, 1, 8))
     );
   },
+  container_kill: async ({ nodes }, random, isFree) => {
+    const node = freeOf(random, nodes, ({ number }) => isFree(`container-${number}`));
+    const containerId = node && (await anyContainer(node, random));
+    if (node === null || containerId === null) return null;
+    const isRemoval = random.chance(0.5);
+    return {
+      target: `container-${node.number}`,
+      begin: () => endContainer(node, containerId, isRemoval),
+      lastMs: 0,
+      end: () => {},
+    };
+  },
   postgres_kill: async (place, _random, isFree) => {
     if (!isFree('postgres')) return null;
     return {
@@ -132,6 +145,21 @@ async function killEngine(
 ): Promise<Disturbance | null> {
   const node = freeOf(random, nodes, (it) => it.hasLiveRestore === hasLiveRestore && isFree(it.engine.name));
   return node && killing(node.engine, seconds(random, 0.1, 3));
+}
+
+/** One that runs now; null when none does. */
+async function anyContainer({ socketPath }: ChaosNode, random: Random): Promise<string | null> {
+  const running = await askEngine<{ Id: string }[]>(socketPath, '/containers/json');
+  return running.length === 0 ? null : random.pick(running).Id;
+}
+
+/** Past its agent, by an operator's hand. */
+async function endContainer({ socketPath }: ChaosNode, id: string, isRemoval: boolean): Promise<void> {
+  const done = isRemoval
+    ? callEngine(socketPath, 'DELETE', `/containers/${id}?force=1`)
+    : callEngine(socketPath, 'POST', `/containers/${id}/kill`);
+  // It may have ended by itself, or its engine hangs.
+  await done.catch(() => {});
 }
 
 async function cutLink(

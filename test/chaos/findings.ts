@@ -46,7 +46,7 @@ export interface RunRow {
 export interface JobRow {
   id: string;
   status: string;
-  status_reason: string | null;
+  completed_at: number | null;
 }
 
 /** Everything that a judgement rests on. */

@@ -12,7 +12,7 @@ export interface AcknowledgedJob {
   program: Program;
   /** The first terminal status that an answer showed, and when that answer came. */
   told: { status: Job['status']; atMs: number } | null;
-  /** When an answer to Stop Job came. */
+  /** When an answer to Stop Job came, or to a bulk stop that names its label. */
   stoppedAtMs: number | null;
 }
 
@@ -25,12 +25,14 @@ export interface WrongAnswer {
 export interface LoadPace {
   submitEveryMs: number;
   stopEveryMs: number;
+  bulkStopEveryMs: number;
   /** No more jobs are submitted while this many live. */
   maxLiveJobs: number;
 }
 
 const terminal: readonly string[] = ['COMPLETED', 'FAILED', 'CANCELLED'];
 const readEveryMs = 700;
+const batchCount = 20;
 /** A request is tried at either server for this long, as the same request. */
 const patienceMs = 60_000;
 
@@ -40,6 +42,7 @@ export class Load {
   /** Submits that got no answer at all: the job may be or not be, but once at most. */
   readonly unansweredKeys: string[] = [];
   stopCount = 0;
+  bulkStopCount = 0;
   refusedCount = 0;
   readonly #place: Place;
   readonly #random: Random;
@@ -59,10 +62,11 @@ export class Load {
   }
 
   async run(): Promise<void> {
-    const { submitEveryMs, stopEveryMs } = this.#pace;
+    const { submitEveryMs, stopEveryMs, bulkStopEveryMs } = this.#pace;
     await Promise.all([
       this.#every(submitEveryMs, this.#random.fork('submits'), (random) => this.#submit(random)),
       this.#every(stopEveryMs, this.#random.fork('stops'), (random) => this.#stopOne(random)),
+      this.#every(bulkStopEveryMs, this.#random.fork('bulk stops'), (random) => this.#stopBatch(random)),
       this.#every(readEveryMs, this.#random.fork('reads'), (random) => this.#read(random)),
     ]);
   }
@@ -89,7 +93,7 @@ export class Load {
   }
 
   async #submit(random: Random): Promise<void> {
-    const program = drawProgram(random, `batch-${random.integer(1, 20)}`);
+    const program = drawProgram(random, `batch-${random.integer(1, batchCount)}`);
     const start = random.next();
     if (this.liveJobs().length >= this.#pace.maxLiveJobs) return;
     const idempotencyKey = randomUUID();
@@ -132,6 +136,22 @@ export class Load {
     }
   }
 
+  /** Every job of a label that was acknowledged before the question has ended when a complete answer comes. */
+  async #stopBatch(random: Random): Promise<void> {
+    const label = `batch-${random.integer(1, batchCount)}`;
+    const start = random.next();
+    const body = { filter: { label: `batch=${label}` }, reason: 'chaos in bulk', stop_grace_ms: 1_000 };
+    const named = [...this.jobs.values()].filter(({ program }) => program.body.labels?.batch === label);
+    const askedAtMs = Date.now();
+    const answer = await this.#ask(start, ({ client }) => client.jobs.cancelAll(body));
+    if (answer === null) return;
+    this.bulkStopCount += 1;
+    this.stopCount += answer.counts.stopped;
+    if (answer.is_complete) for (const job of named) job.stoppedAtMs ??= Date.now();
+    for (const { uuid, outcome } of answer.jobs)
+      if (outcome === 'stopped') this.#heard({ uuid, status: 'CANCELLED' }, askedAtMs);
+  }
+
   /** Any job, also one that ended long ago, from any server. */
   async #read(random: Random): Promise<void> {
     const start = random.next();
@@ -145,7 +165,7 @@ export class Load {
   }
 
   /** An answer to a question asked before another answer came may be older than that one. */
-  #heard({ uuid, status }: Job, askedAtMs: number): void {
+  #heard({ uuid, status }: Pick<Job, 'uuid' | 'status'>, askedAtMs: number): void {
     const job = this.jobs.get(uuid);
     if (job === undefined) return;
     const { told } = job;

@@ -1,11 +1,16 @@
-// `npm run chaos -- --minutes N [--seed S]`: one chaos run, its table, and exit code 1 when the audit found anything.
+// `npm run chaos -- --minutes N [--seed S] [--round SECONDS]`: one chaos run, its table, and exit code 1 when the audit found anything.
 import { randomBytes } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { tableOf } from './report.ts';
 import { runChaos } from './run.ts';
 
 const { values } = parseArgs({
-  options: { minutes: { type: 'string', default: '2' }, seed: { type: 'string' } },
+  options: {
+    minutes: { type: 'string', default: '2' },
+    seed: { type: 'string' },
+    // Every kind of fault comes once in a round.
+    round: { type: 'string' },
+  },
 });
 const minutes = Number(values.minutes);
 if (!(minutes > 0)) throw new Error('Say how long with --minutes N.');
@@ -16,6 +21,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => 
 // Whatever goes wrong in here, the place is taken down.
 process.once('unhandledRejection', (error) => end.abort(error));
 tell(`chaos for ${minutes} min with seed ${seed}`);
-const report = await runChaos({ minutes, seed, tell, signal: end.signal });
+const round = values.round === undefined ? {} : { roundMs: Number(values.round) * 1_000 };
+const report = await runChaos({ minutes, seed, tell, signal: end.signal, ...round });
 tell(tableOf(report));
 process.exit(report.findings.length === 0 ? 0 : 1);

@@ -8,11 +8,14 @@ export interface ChaosReport {
   folder: string;
   jobs: { submitted: number; byStatus: Record<string, number>; byProgram: Record<string, number> };
   stops: number;
+  bulkStops: number;
   repeatedRequests: number;
   runs: { count: number; containers: number; endsByCode: Record<string, number> };
   teardowns: Record<string, number>;
   logs: { runs: number; bytes: number; engineLosses: number };
   faults: Record<FaultKind, number>;
+  /** Left by engines that were killed in the middle of a start. */
+  emptyShims: number;
   /** Milliseconds from the last fault's end until nothing was left to do. */
   restMs: number;
   findings: Finding[];
@@ -28,9 +31,10 @@ export function tableOf(report: ChaosReport): string {
     `chaos, ${report.minutes} min, seed ${report.seed} (choices repeat with the seed, timing does not)`,
     `jobs       ${jobs.submitted} acknowledged: ${words(jobs.byStatus)}`,
     `programs   ${words(jobs.byProgram)}`,
-    `stops      ${report.stops} answered; teardowns: ${words(report.teardowns)}`,
+    `stops      ${report.stops} answered, some by ${report.bulkStops} bulk stops; teardowns: ${words(report.teardowns)}`,
     `runs       ${runs.count} in ${runs.containers} containers; failed by: ${words(runs.endsByCode)}`,
     `logs       ${logs.runs} read, ${(logs.bytes / 1e6).toFixed(1)} MB; ${logs.engineLosses} cut by an engine's death`,
+    `engines    ${report.emptyShims} empty shims left by killed engines`,
     `requests   ${report.repeatedRequests} sent again`,
     `rest       ${(report.restMs / 1000).toFixed(1)} s after the last fault`,
     `faults     ${Object.values(faults).reduce((sum, count) => sum + count, 0)}`,

@@ -1,5 +1,4 @@
 // One chaos run from the first process to the report: load and faults, healing, rest, audit, removal.
-import { readdirSync, readFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { auditEngine, auditGpus, auditTruth, auditTwice } from './audit-containers.ts';
@@ -9,6 +8,7 @@ import { Faults, faultKinds } from './faults.ts';
 import type { Evidence, Finding } from './findings.ts';
 import { Load, type LoadPace } from './load.ts';
 import { createPlace, type Place } from './place.ts';
+import { type LeftProcess, processesOf } from './processes.ts';
 import { awaitHealth, comeToRest } from './quiet.ts';
 import { createRandom } from './random.ts';
 import { type ChaosReport, countBy } from './report.ts';
@@ -19,12 +19,18 @@ export interface ChaosOptions {
   seed: string;
   tell: (line: string) => void;
   pace?: Partial<LoadPace>;
+  /** Every kind of fault comes once in a round; absent: 75 s, or a third of a short run. */
+  roundMs?: number;
   /** Breaks the run off; the place is taken down. */
   signal?: AbortSignal;
 }
 
-const defaultPace: LoadPace = { submitEveryMs: 1_000, stopEveryMs: 4_500, maxLiveJobs: 40 };
-/** Every kind of fault once in a round; a short run has three rounds all the same. */
+const defaultPace: LoadPace = {
+  submitEveryMs: 1_000,
+  stopEveryMs: 4_500,
+  bulkStopEveryMs: 30_000,
+  maxLiveJobs: 40,
+};
 const longestRoundMs = 75_000;
 const roundsAtLeast = 3;
 const tellEveryMs = 10_000;
@@ -37,18 +43,17 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     const report = await disturb(place, options);
     isKept = report.findings.length > 0;
     await place.remove(isKept);
-    report.findings.push(...leftProcesses(place.folder));
+    report.findings.push(...endLeftProcesses(place.folder));
     return report;
   } catch (error) {
     await place.remove(isKept);
+    endLeftProcesses(place.folder);
     throw new Error(`The chaos run broke off; its place is kept in ${place.folder}.`, { cause: error });
   }
 }
 
-async function disturb(
-  place: Place,
-  { minutes, seed, tell, pace, signal }: ChaosOptions,
-): Promise<ChaosReport> {
+async function disturb(place: Place, options: ChaosOptions): Promise<ChaosReport> {
+  const { minutes, seed, tell, pace, signal } = options;
   const random = createRandom(seed);
   const watcher = new Watcher(place);
   await watcher.start();
@@ -60,16 +65,14 @@ async function disturb(
   });
   const faults = new Faults(place, random.fork('faults'));
   const durationMs = minutes * 60_000;
+  const roundMs = options.roundMs ?? Math.min(longestRoundMs, durationMs / roundsAtLeast);
   const startedAt = performance.now();
   const teller = setInterval(
     () => tell(progress({ startedAt, load, faults, watcher, liveJobs: living.count() })),
     tellEveryMs,
   );
   try {
-    const running = Promise.all([
-      load.run(),
-      faults.run(Math.min(longestRoundMs, durationMs / roundsAtLeast)),
-    ]);
+    const running = Promise.all([load.run(), faults.run(roundMs)]);
     await sleep(durationMs, undefined, signal === undefined ? {} : { signal });
     await faults.heal();
     const healedAt = performance.now();
@@ -148,6 +151,9 @@ async function audit(
   if (server === undefined) throw new Error('A place has servers.');
   const logs = await auditLogs(server.client, evidence);
   const engines = await Promise.all(place.nodes.map((node) => auditEngine(node)));
+  const shims = processesOf(place.folder).filter(({ commandLine }) =>
+    commandLine.includes('containerd-shim'),
+  );
   const findings: Finding[] = [
     ...auditJobs(evidence),
     ...auditEnds(evidence),
@@ -155,6 +161,7 @@ async function audit(
     ...(await auditShares(pool)),
     ...(await auditStops(pool, evidence)),
     ...engines.flat(),
+    ...shims.filter(({ isEmptyShim }) => !isEmptyShim).map(livingShim),
     ...auditTwice(evidence),
     ...auditGpus(evidence),
     ...auditTruth(evidence),
@@ -172,6 +179,7 @@ async function audit(
       byProgram: countBy(load.jobs.values(), ({ program }) => program.kind),
     },
     stops: load.stopCount,
+    bulkStops: load.bulkStopCount,
     repeatedRequests: load.refusedCount,
     runs: {
       count: runs.length,
@@ -187,8 +195,17 @@ async function audit(
     ),
     logs: { runs: logs.runCount, bytes: logs.byteCount, engineLosses: logs.engineLossCount },
     faults: countFaults(faults),
+    emptyShims: shims.filter(({ isEmptyShim }) => isEmptyShim).length,
     restMs: run.restMs,
     findings,
+  };
+}
+
+/** Its engine knows no container any more, and a program runs on. */
+function livingShim({ pid, commandLine }: LeftProcess): Finding {
+  return {
+    kind: 'leaked',
+    text: `a container lives past its engine, pid ${pid}: ${commandLine.slice(0, 200)}`,
   };
 }
 
@@ -197,22 +214,14 @@ function countFaults(faults: Faults): ChaosReport['faults'] {
   return Object.fromEntries(counts) as ChaosReport['faults'];
 }
 
-/** Processes that name the place on their command line, after it was removed. */
-function leftProcesses(folder: string): Finding[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((pid): Finding[] => {
-      const line = commandLine(pid);
-      return line.includes(folder)
-        ? [{ kind: 'leaked', text: `process ${pid} is left: ${line.slice(0, 200)}` }]
-        : [];
-    });
-}
-
-function commandLine(pid: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-  } catch {
-    return '';
-  }
+/** What is left after the place was removed, and ends now. */
+function endLeftProcesses(folder: string): Finding[] {
+  const left = processesOf(folder);
+  for (const { pid } of left) process.kill(pid, 'SIGKILL');
+  return left
+    .filter(({ isEmptyShim }) => !isEmptyShim)
+    .map(({ pid, commandLine }) => ({
+      kind: 'leaked',
+      text: `process ${pid} is left: ${commandLine.slice(0, 200)}`,
+    }));
 }
