@@ -77,9 +77,11 @@ function exitSignal(exitCode: number | null): string | null {
   return found?.[0] ?? null;
 }
 
-function isLogComplete({ hasStart, shipper, log }: RunRecord): boolean {
-  if (!hasStart) return true;
-  return shipper !== null && log.state === 'drained' && log.isAcked && !shipper.hasGap;
+/** null: a container of a run that was killed, or that vanished, and whose log this agent never read. */
+function isLogComplete({ hasStart, containerId, error, shipper, log }: RunRecord): boolean | null {
+  if (shipper !== null) return log.state === 'drained' && log.isAcked && !shipper.hasGap;
+  const neverWrote = !hasStart && (containerId === null || error !== null);
+  return neverWrote ? true : null;
 }
 
 /** The end of a log as the report carries it: few lines, valid text, no NUL (databases refuse it). */

@@ -28,6 +28,7 @@ import { jobRunRoutes } from './routes/job-runs.ts';
 import { jobStopRoutes } from './routes/job-stops.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { nodeRoutes } from './routes/nodes.ts';
+import { receiptRoutes } from './routes/receipts.ts';
 import { spool } from './spool.ts';
 
 export interface ApiServerOptions {
@@ -84,6 +85,7 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
     jobRoutes(signed, deps);
     jobStopRoutes(signed, deps);
     jobRunRoutes(signed, deps);
+    receiptRoutes(signed, deps);
     execRoutes(signed, deps);
     fileRoutes(signed, deps);
     nodeRoutes(signed, deps);

@@ -34,6 +34,8 @@ export interface JobRunRecord {
   /** In clear; null when there is none, or once it is revoked. */
   accessToken: string | null;
   refusedCount: number;
+  /** Every byte that its container wrote was stored, save the gap; null: nobody could say (yet). */
+  isLogComplete: boolean | null;
   /** The database's time of this read, for a duration that grows. */
   readAtMs: number;
 }
@@ -66,6 +68,7 @@ interface JobRunRow {
   ports: StoredPorts;
   token_sealed: Buffer | null;
   refused_count: number;
+  is_log_complete: boolean | null;
   read_at: number;
 }
 
@@ -129,6 +132,7 @@ function toJobRunRecord(row: JobRunRow, vault: Vault): JobRunRecord {
     ports: row.status === 'RUNNING' ? toPublishedPorts(row.ports) : [],
     accessToken: openToken(vault, row.id, row.token_sealed),
     refusedCount: row.refused_count,
+    isLogComplete: row.is_log_complete,
     readAtMs: row.read_at,
   };
 }

@@ -17,7 +17,7 @@ interface StoredMark {
 
 interface StoredProof {
   is_whole: boolean;
-  is_log_complete: boolean;
+  is_log_complete: boolean | null;
   container: Remains;
   processes: Remains;
   networks: Remains;

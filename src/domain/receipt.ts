@@ -34,8 +34,8 @@ export interface GpuRemains {
 export interface RunProof {
   /** One life of the agent saw the whole end: a step it does not name did not happen. */
   isWhole: boolean;
-  /** Every byte that the container wrote reached the server. */
-  isLogComplete: boolean;
+  /** Every byte that the container wrote reached the server; null: the agent cannot say. */
+  isLogComplete: boolean | null;
   container: Remains;
   processes: Remains;
   networks: Remains;

@@ -123,7 +123,8 @@ const TeardownStep = Type.Object({
 /** The end: nothing of the run is left as far as `proof` says. Without one the agent only claims it. */
 const Released = Type.Object({
   kind: Type.Literal('released'),
-  is_log_complete: Type.Boolean(),
+  /** null: this agent did not read its log. */
+  is_log_complete: Nullable(Type.Boolean()),
   /** `took_ms` since the first of them, by the agent's monotonic clock. */
   steps: Type.Array(Type.Object({ step: Type.String({ maxLength: 64 }), took_ms: Duration }), {
     maxItems: 64,
@@ -141,6 +142,9 @@ export const Hello = Type.Object({
   session_uuid: Uuid,
   inventory: Inventory,
   containers: Type.Array(ObservedContainer, { maxItems: 100_000 }),
+  /** The highest cluster generation it has seen, and the runs of the last order that brought new ones. */
+  cluster_generation: Type.Optional(Type.Integer({ minimum: 0 })),
+  last_orders: Type.Optional(Type.Array(Uuid, { maxItems: 1_000 })),
 });
 export type Hello = Static<typeof Hello>;
 export const Heartbeat = Type.Object({ type: Type.Literal('heartbeat') });
@@ -174,10 +178,17 @@ export const Refusals = Type.Object({
     { maxItems: 10_000 },
   ),
 });
-/** Containers of this cluster and node that the server did not name: kept for a while, then removed. */
+/** All containers of this cluster and node that the server did not name: kept for a while, then removed. */
 export const Orphans = Type.Object({
   type: Type.Literal('orphans'),
-  containers: Type.Array(ObservedContainer, { maxItems: 100_000 }),
+  containers: Type.Array(
+    Type.Object({
+      ...ObservedContainer.properties,
+      /** Until its removal; null: it stays until the admin's word. */
+      removal_ms: Type.Optional(Nullable(Duration)),
+    }),
+    { maxItems: 100_000 },
+  ),
 });
 
 export const AgentMessage = Type.Union([
@@ -257,6 +268,8 @@ export const Welcome = Type.Object({
   cluster_generation: Type.Integer(),
   node_uuid: Uuid,
   heartbeat_ms: Type.Integer({ minimum: 1 }),
+  /** The database was restored: the agent removes nothing until `restore_accepted`. */
+  awaits_word: Type.Optional(Type.Boolean()),
 });
 export type Welcome = Static<typeof Welcome>;
 /** `is_complete`: the list names every run this node should know; else only those that changed. */
@@ -301,6 +314,11 @@ export const NodePort = Type.Object({
 export type NodePort = Static<typeof NodePort>;
 /** All public ports that a node with direct ingress serves itself. */
 export const NodePorts = Type.Object({ type: Type.Literal('ports'), ports: Type.Array(NodePort) });
+/** The admin's word after a restore: what the database does not know may be removed, at once where it was shown. */
+export const RestoreAccepted = Type.Object({
+  type: Type.Literal('restore_accepted'),
+  cluster_generation: Type.Integer({ minimum: 0 }),
+});
 /** The last word before the server closes: why this agent may not connect. */
 export const Refused = Type.Object({
   type: Type.Literal('refused'),
@@ -316,6 +334,7 @@ export const ServerMessage = Type.Union([
   LogAck,
   Dial,
   NodePorts,
+  RestoreAccepted,
   Refused,
 ]);
 export type ServerMessage = Static<typeof ServerMessage>;

@@ -58,6 +58,11 @@ export const JobRunLogs = Type.Object({
     properties: { from: { type: 'integer' }, to: { type: 'integer' } },
   }),
   is_complete: Type.Boolean({ description: 'no more bytes will follow' }),
+  is_end_stored: Type.Unsafe<boolean | null>({
+    type: ['boolean', 'null'],
+    description:
+      'false: no more bytes will follow although the container wrote more, its node could not bring them in time; null: nobody can say, since the run goes on or its node was lost',
+  }),
 });
 export type JobRunLogs = Static<typeof JobRunLogs>;
 

@@ -51,6 +51,7 @@ function aPage(text: string, given: Partial<JobRunLogs> = {}): JobRunLogs {
     total_bytes: end,
     gap: null,
     is_complete: false,
+    is_end_stored: null,
     ...given,
   };
 }

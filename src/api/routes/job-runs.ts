@@ -135,6 +135,7 @@ async function getLogs(request: FastifyRequest, deps: ApiDeps): Promise<JobRunLo
     total_bytes: slice.totalBytes,
     gap: slice.gap,
     is_complete: isComplete && nextOffset >= slice.totalBytes,
+    is_end_stored: run.isLogComplete,
   };
 }
 
