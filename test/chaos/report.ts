@@ -12,6 +12,7 @@ export interface ChaosReport {
   repeatedRequests: number;
   runs: { count: number; containers: number; endsByCode: Record<string, number> };
   teardowns: Record<string, number>;
+  receipts: Record<string, number>;
   logs: { runs: number; bytes: number; engineLosses: number };
   faults: Record<FaultKind, number>;
   /** Left by engines that were killed in the middle of a start. */
@@ -33,6 +34,7 @@ export function tableOf(report: ChaosReport): string {
     `programs   ${words(jobs.byProgram)}`,
     `stops      ${report.stops} answered, some by ${report.bulkStops} bulk stops; teardowns: ${words(report.teardowns)}`,
     `runs       ${runs.count} in ${runs.containers} containers; failed by: ${words(runs.endsByCode)}`,
+    `receipts   ${words(report.receipts)}`,
     `logs       ${logs.runs} read, ${(logs.bytes / 1e6).toFixed(1)} MB; ${logs.engineLosses} cut by an engine's death`,
     `engines    ${report.emptyShims} empty shims left by killed engines`,
     `requests   ${report.repeatedRequests} sent again`,

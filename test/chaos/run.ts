@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { auditEngine, auditGpus, auditTruth, auditTwice } from './audit-containers.ts';
 import { auditChanges, auditEnds, auditJobs, auditShares, auditStops, readRows } from './audit-database.ts';
 import { auditLogs } from './audit-logs.ts';
+import { auditReceipts } from './audit-receipts.ts';
 import { Faults, faultKinds } from './faults.ts';
 import type { Evidence, Finding } from './findings.ts';
 import { Load, type LoadPace } from './load.ts';
@@ -150,6 +151,7 @@ async function audit(
   const [server] = place.servers;
   if (server === undefined) throw new Error('A place has servers.');
   const logs = await auditLogs(server.client, evidence);
+  const receipts = await auditReceipts(server.client, evidence);
   const engines = await Promise.all(place.nodes.map((node) => auditEngine(node)));
   const shims = processesOf(place.folder).filter(({ commandLine }) =>
     commandLine.includes('containerd-shim'),
@@ -166,6 +168,7 @@ async function audit(
     ...auditGpus(evidence),
     ...auditTruth(evidence),
     ...logs.findings,
+    ...receipts.findings,
     ...load.wrongAnswers.map(({ jobUuid, text }): Finding => ({ kind: 'answer', text, jobUuid })),
     ...place.surprises.map((text): Finding => ({ kind: 'ended', text })),
   ];
@@ -193,6 +196,7 @@ async function audit(
       runs.filter(({ teardown_state: state }) => state !== null),
       ({ teardown_state: state }) => state ?? '',
     ),
+    receipts: receipts.states,
     logs: { runs: logs.runCount, bytes: logs.byteCount, engineLosses: logs.engineLossCount },
     faults: countFaults(faults),
     emptyShims: shims.filter(({ isEmptyShim }) => isEmptyShim).length,
