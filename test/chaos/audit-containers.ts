@@ -1,6 +1,7 @@
 // What the engines must say after a chaos run: nothing left, nothing twice, and ends as the database tells them.
 import { readFileSync } from 'node:fs';
 import { askEngine } from './engine.ts';
+import type { FaultKind } from './faults.ts';
 import { type Evidence, engineDeaths, type Finding, faultsOn, nodeOf, type RunRow } from './findings.ts';
 import type { ChaosNode } from './node.ts';
 import { type ContainerLife, certainLife } from './watcher.ts';
@@ -148,21 +149,24 @@ function endProblems(evidence: Evidence, run: RunRow, life: ContainerLife | unde
     return [];
   }
   if (run.status !== 'FAILED' || program === undefined) return [];
+  const hadFault = (kinds: readonly FaultKind[]) => hadFaultDuring(evidence, run, kinds);
+  // An engine that was killed before it wrote an exit code down knows none.
+  if (run.exit_code === 255 && hadFault(engineDeaths)) return [];
   const wasExit = run.code === 'exited' || run.code === 'out_of_memory';
   if (wasExit && life?.exitCode !== null && life?.exitCode !== run.exit_code)
     return [say(`FAILED with exit code ${run.exit_code}, yet it exited with ${life?.exitCode}`)];
   if (wasExit && run.exit_code === program.exitCode) return [];
   if (program.kind === 'absent' && run.code === 'bad_command') return [];
+  if (hadFault([...engineDeaths, 'docker_hang', 'agent_kill', 'container_kill'])) return [];
+  const told = `${run.code}, exit code ${run.exit_code}`;
+  return [say(`FAILED (${told}) without a fault of its node: ${run.reason?.slice(0, 150)}`)];
+}
+
+function hadFaultDuring(evidence: Evidence, run: RunRow, kinds: readonly FaultKind[]): boolean {
   const node = nodeOf(evidence, run);
   const toMs = run.ended_at ?? run.released_at ?? Date.now();
-  const kinds = [...engineDeaths, 'docker_hang', 'agent_kill', 'container_kill'] as const;
-  const cause = node && faultsOn(evidence, node, { kinds, fromMs: run.started_at ?? toMs - 60_000, toMs });
-  if (cause !== undefined && cause.length > 0) return [];
-  return [
-    say(
-      `FAILED (${run.code}, exit code ${run.exit_code}) without a fault of its node: ${run.reason?.slice(0, 150)}`,
-    ),
-  ];
+  const fromMs = run.started_at ?? toMs - 60_000;
+  return node !== undefined && faultsOn(evidence, node, { kinds, fromMs, toMs }).length > 0;
 }
 
 function ofLife(kind: Finding['kind'], life: ContainerLife, text: string): Finding {
