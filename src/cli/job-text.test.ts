@@ -196,3 +196,11 @@ test('ports and foreign text are shown without driving the terminal', () => {
     '  ssh: ssh://h:31000  host key SHA256:abc',
   ]);
 });
+
+test('a stopped job says who stopped it, with which key and from where', () => {
+  const by = { kind: 'key', key_uuid: 'k', public_key: 'pk_1', address: '10.0.0.7' };
+  const stopped = aJob({ status: 'CANCELLED', status_detail: { code: 'stopped', text: 'x', by } });
+  assert.ok(jobLines(stopped, [], nowMs).includes('Stopped: by key pk_1 from 10.0.0.7'));
+  const failed = aJob({ status: 'FAILED', status_detail: { code: 'exited' } });
+  assert.ok(!jobLines(failed, [], nowMs).some((line) => line.startsWith('Stopped:')));
+});

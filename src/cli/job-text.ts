@@ -3,6 +3,7 @@ import type { Job } from '../protocol/job.ts';
 import type { JobRun } from '../protocol/job-run.ts';
 import { formatDuration } from './duration.ts';
 import { pullLine } from './pull-progress.ts';
+import { stopperText } from './receipt-text.ts';
 import { pairLines } from './table.ts';
 import { onOneLine } from './text-width.ts';
 
@@ -41,6 +42,7 @@ export function jobLines(job: Job, runs: JobRun[], nowMs: number): string[] {
       ['Job', `${onOneLine(job.title)} (${job.uuid})`],
       ['Status', statusWord(job)],
       ['Reason', reason === null ? null : withoutLogLines(reason)],
+      ['Stopped', stoppedBy(job)],
       ['Queue', typeof job.queue_position === 'number' ? `position ${job.queue_position}` : null],
       [
         'Teardown',
@@ -61,6 +63,13 @@ export function jobLines(job: Job, runs: JobRun[], nowMs: number): string[] {
     ...urlLines(job),
     ...logLines(reason),
   ];
+}
+
+/** Who stopped it, with which key and from where. */
+function stoppedBy({ status, status_detail: detail }: Job): string | null {
+  if (status !== 'CANCELLED' || detail === null) return null;
+  const { by } = detail;
+  return typeof by === 'object' ? stopperText(by as Record<string, unknown> | null) : null;
 }
 
 function needs(job: Job): Pair[] {

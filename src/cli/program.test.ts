@@ -261,6 +261,7 @@ test('help and version go to stdout with exit code 0', async () => {
     'job get',
     'job logs',
     'job stop',
+    'job receipt',
     'job wait',
     'key create',
     'key list',

@@ -17,6 +17,7 @@ import type {
   NodeEvent,
   RemoveNodeBody,
 } from '../protocol/node.ts';
+import type { Receipt } from '../protocol/receipt.ts';
 import { type Caller, type CallOptions, call, type Edge, targetOf } from './call.ts';
 import { type Exec, type ExecOptions, openExec } from './exec.ts';
 import { type FilesCaller, readFiles, type WriteFilesOptions, writeFiles } from './files.ts';
@@ -91,6 +92,9 @@ function jobsOf(caller: Caller, send: Send) {
     /** Stops every job that matches; repeat it while `is_complete` is false. */
     cancelAll: (body: CancelJobsBody) =>
       send<JobStops>('POST', '/v1/jobs/cancel', { body, isRepeatable: true }),
+    /** What was seen of the end of the job's last run, or of the run `runUuid`. */
+    receipt: (uuid: string, { runUuid }: { runUuid?: string } = {}) =>
+      send<Receipt>('GET', `${itemPath('jobs', uuid)}/receipt`, { query: { run_uuid: runUuid } }),
     wait: (uuid: string, options: WaitOptions = {}) => {
       const { signal } = options;
       return waitForJob({ edge: caller.edge, signal, get: () => get(uuid, { signal }) }, options);
@@ -107,6 +111,7 @@ function runsOf(caller: FilesCaller, send: Send) {
     list: (query: ListQuery = {}) => send<ListEnvelope<JobRun>>('GET', '/v1/job-runs', { query }),
     get: (uuid: string) => send<JobRunDetail>('GET', path(uuid)),
     logs: (uuid: string, slice: Slice = {}) => logs(uuid, slice),
+    receipt: (uuid: string) => send<Receipt>('GET', `${path(uuid)}/receipt`),
     /** Calls `onChunk` with each piece of the log until the run has ended and its last byte was read. */
     followLogs: (
       uuid: string,
@@ -160,6 +165,8 @@ function nodesOf(send: Send) {
     uncordon: (uuid: string, body: ChangeNodeBody = {}) => change(uuid, 'uncordon', body),
     /** No new work from now on; runs that are left at the deadline (default 1 h) are stopped. */
     drain: (uuid: string, body: DrainNodeBody = {}) => change(uuid, 'drain', body),
+    /** After a restore of the database: the node may remove what that does not know, and takes work again. */
+    acceptRestore: (uuid: string, body: ChangeNodeBody = {}) => change(uuid, 'accept-restore', body),
     /** 409 while it holds runs, or is lost without `force`. */
     remove: (uuid: string, body: RemoveNodeBody = {}) => change(uuid, 'remove', body),
     events: (uuid: string, query: ListQuery = {}) =>

@@ -158,7 +158,7 @@ test('a slice tells where it is, what follows and whether more can come', async 
   const slice = await admin.getLogs(run.id, { offset: 3, limit: 4 });
   assert.deepEqual(slice, {
     ...{ object: 'job_run_logs', job_run_uuid: run.id, text: 'defg', offset: 3, next_offset: 7 },
-    ...{ total_bytes: 10, gap: null, is_complete: false },
+    ...{ total_bytes: 10, gap: null, is_complete: false, is_end_stored: null },
   });
   const beyond = await admin.getLogs(run.id, { offset: 100 });
   assert.deepEqual([beyond.text, beyond.total_bytes], ['', 10]);

@@ -94,6 +94,8 @@ function printSlice({ io }: Cli, slice: JobRunLogs, isJson: boolean) {
       `(${formatBytes(slice.gap.to - slice.gap.from)} of log were not kept: it is larger than its cap)\n`,
     );
   io.stdout.write(slice.text);
+  if (slice.is_complete && slice.is_end_stored === false)
+    io.stderr.write('(the end of the log is missing: its node could not bring it in time)\n');
 }
 
 async function runOf(client: Client, uuid: string, flags: LogsFlags): Promise<JobRun> {

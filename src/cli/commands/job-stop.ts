@@ -5,10 +5,9 @@ import type { CancelJobsBody } from '../../protocol/job-stop.ts';
 import type { Client } from '../../sdk/client.ts';
 import { type Cli, untilInterrupted } from '../cli.ts';
 import { formatDuration } from '../duration.ts';
-import { UsageError, WaitTimeoutError } from '../errors.ts';
+import { UsageError } from '../errors.ts';
 import { errorExitCode, errorLines, exitCodes } from '../exit-code.ts';
-import { throughRestart } from '../follow-job.ts';
-import { isStopping } from '../job-text.ts';
+import { followTeardown } from '../follow-teardown.ts';
 import { type ApiFlags, collect, durationMs, withApiOptions } from '../options.ts';
 import { printJson, printLines } from '../output.ts';
 import { resolveJob } from '../resolve.ts';
@@ -31,7 +30,6 @@ interface StopFlags extends ApiFlags {
   timeout?: number;
 }
 
-const pauseMs = 100;
 const defaultTimeoutMs = 120_000;
 const whichJobs = 'Say which jobs to stop: by uuid, by filters such as --status PENDING, or --all.';
 
@@ -39,7 +37,7 @@ const help = `
 A stopped job is CANCELLED at once; the command then waits for the proof that its container is gone.
 With filters every job that matches all of them is stopped in one request; on a terminal you are asked first.
 Stopping a job that has ended changes nothing. Exit code 0: all have ended with proof; 1: the end of one is
-unverified because its node is lost; 8: the time for waiting is up, the teardown goes on by itself.
+unverified, for example because its node is lost; 8: the time for waiting is up, the teardown goes on by itself.
 
 Examples:
   flotilla job stop UUID
@@ -157,38 +155,18 @@ async function stopJob(cli: Cli, { client, reference, flags, signal }: Stop): Pr
     const line = `${uuid}  ${formatDuration(io.nowMs() - startMs).padStart(6)}  ${text}`;
     printLines(flags.json ? io.stderr : io.stdout, [line]);
   };
-  let job = await client.jobs.cancel(uuid, bodyOf(flags));
+  const job = await client.jobs.cancel(uuid, bodyOf(flags));
   const reason = job.status_reason ? `: ${onOneLine(job.status_reason)}` : '';
   say(`${job.status}${reason}`);
-  let shown = showTeardown(job, '', say);
-  const giveUpMs = startMs + timeoutOf(flags);
-  while (flags.wait && isStopping(job)) {
-    if (io.nowMs() >= giveUpMs) {
-      throw new WaitTimeoutError(
-        `The container of job ${uuid} is not gone yet; the job is CANCELLED and the teardown goes on by itself.`,
-      );
-    }
-    await io.sleep(pauseMs, signal);
-    job = await throughRestart({ io, signal }, () => client.jobs.get(uuid));
-    shown = showTeardown(job, shown, say);
+  if (job.teardown === null) return job;
+  if (!flags.wait) {
+    say('stop requested');
+    return job;
   }
-  if (job.teardown?.state === 'unverified') cli.exitCode ||= exitCodes.other;
-  return job;
-}
-
-const steps: Record<string, string> = {
-  requested: 'stop requested',
-  signalled: 'stop signal sent',
-  killed: 'killed',
-  verified: 'container gone, verified',
-  unverified: 'end unverified: the node is lost; it cleans up when it comes back',
-};
-
-/** Says the teardown's state when it is a new one, and returns it. */
-function showTeardown(job: Job, shown: string, say: (text: string) => void): string {
-  const state = job.teardown?.state ?? '';
-  if (state !== '' && state !== shown) say(steps[state] ?? state);
-  return state;
+  const giveUpMs = startMs + timeoutOf(flags);
+  const receipt = await followTeardown({ client, io, signal }, uuid, { giveUpMs, say });
+  if (receipt.state === 'unverified') cli.exitCode ||= exitCodes.other;
+  return client.jobs.get(uuid);
 }
 
 function timeoutOf({ timeout, grace = 0 }: StopFlags): number {

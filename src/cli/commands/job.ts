@@ -1,4 +1,4 @@
-// `flotilla job`: submit, list, get, logs, exec, cp, stop, wait.
+// `flotilla job`: submit, list, get, logs, exec, cp, stop, receipt, wait.
 import type { Command } from 'commander';
 import type { Cli } from '../cli.ts';
 import { addJobCp } from './job-cp.ts';
@@ -6,6 +6,7 @@ import { addJobExec } from './job-exec.ts';
 import { addJobGet } from './job-get.ts';
 import { addJobList } from './job-list.ts';
 import { addJobLogs } from './job-logs.ts';
+import { addJobReceipt } from './job-receipt.ts';
 import { addJobStop } from './job-stop.ts';
 import { addJobSubmit } from './job-submit.ts';
 import { addJobWait } from './job-wait.ts';
@@ -27,5 +28,6 @@ export function addJobCommands(program: Command, cli: Cli) {
   addJobExec(job, cli);
   addJobCp(job, cli);
   addJobStop(job, cli);
+  addJobReceipt(job, cli);
   addJobWait(job, cli);
 }
