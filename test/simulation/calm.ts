@@ -19,7 +19,9 @@ const settleMs = 60_000;
 /** A job that fits a node waits no longer than this. */
 const placementMs = 15_000;
 const quietLimitMs = 400_000;
-const stopAllMs = 20_000;
+const stopAllMs = 10_000;
+/** More jobs than these in the queue would only make the calm longer. */
+const longQueue = 12;
 
 export class Calm {
   readonly #parts: CalmParts;
@@ -55,12 +57,15 @@ export class Calm {
     const { model, consumer } = this.#parts;
     for (const job of model.jobs.values())
       if (!isTerminal(job.status) && job.task === 'PERSISTENT') consumer.stop(job.id, null);
+    const waiting = [...model.jobs.values()].filter(({ status }) => status === 'PENDING');
+    for (const job of waiting.slice(longQueue)) consumer.stop(job.id, null);
   }
 
   #checkPlacement(): void {
     const { model, world } = this.#parts;
     for (const job of model.jobs.values()) {
-      const fits = job.status === 'PENDING' && [...model.nodes.values()].some((node) => this.#fits(job, node));
+      const fits =
+        job.status === 'PENDING' && [...model.nodes.values()].some((node) => this.#fits(job, node));
       if (!fits) this.#fitsSinceMs.delete(job.id);
       else if (!this.#fitsSinceMs.has(job.id)) this.#fitsSinceMs.set(job.id, world.nowMs);
       else if (world.nowMs - (this.#fitsSinceMs.get(job.id) ?? 0) > placementMs)
@@ -85,13 +90,19 @@ export class Calm {
   #left(): string[] {
     const { model, nodes, fleet } = this.#parts;
     const jobs = [...model.jobs.values()].filter(({ status }) => !isTerminal(status));
-    const runs = [...model.runs.values()].filter((run) => run.released_at === null || !isTerminal(run.status));
+    const runs = [...model.runs.values()].filter(
+      (run) => run.released_at === null || !isTerminal(run.status),
+    );
     return [
       ...jobs.map(({ id, status }) => `job ${id} is ${status}`),
-      ...runs.map((run) => `run ${run.id} is ${run.status} and ${run.released_at === null ? 'holds its node' : 'over'}`),
+      ...runs.map(
+        (run) => `run ${run.id} is ${run.status} and ${run.released_at === null ? 'holds its node' : 'over'}`,
+      ),
       ...[...model.gpus].map(([key, run]) => `GPU ${key} is held by run ${run}`),
       ...nodes.flatMap(({ engine, shape }) => [
-        ...[...engine.containers.values()].map(({ id, word, runUuid }) => `${id} of run ${runUuid} is ${word}`),
+        ...[...engine.containers.values()].map(
+          ({ id, word, runUuid }) => `${id} of run ${runUuid} is ${word}`,
+        ),
         ...[...engine.volumes.keys()].map((runUuid) => `volumes of run ${runUuid} are on ${shape.name}`),
       ]),
       ...(fleet.database.openTransactionCount > 0 ? ['a transaction is open'] : []),
@@ -102,7 +113,8 @@ export class Calm {
   #checkPromises(): void {
     const { model, consumer } = this.#parts;
     for (const id of consumer.acknowledged)
-      if (!model.jobs.has(id)) throw new Violation('no acknowledged job is lost', `job ${id} was accepted and is not there`);
+      if (!model.jobs.has(id))
+        throw new Violation('no acknowledged job is lost', `job ${id} was accepted and is not there`);
     for (const { id, teardown_state } of model.runs.values())
       if (teardown_state !== null && teardown_state !== 'verified' && teardown_state !== 'unverified')
         throw new Violation('every stop ends', `the teardown of run ${id} is ${teardown_state}`);

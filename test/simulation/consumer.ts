@@ -1,6 +1,7 @@
 // The consumer: submits jobs of many kinds, stops some, now and then twice, and remembers what it was promised.
-import type { JobSpec } from '../../src/domain/job.ts';
+
 import { stopJob } from '../../src/db/job-stops.ts';
+import type { JobSpec } from '../../src/domain/job.ts';
 import { commandOf, type Program } from './container.ts';
 import type { Fleet } from './server.ts';
 
@@ -51,7 +52,15 @@ export class Consumer {
     const { world, accountId } = this.#fleet;
     if (life === null) return;
     const actor = { kind: 'key', public_key: 'simulated' };
-    const order = { jobId, accountId, nonce: null, reason: 'simulated', detail: { code: 'stopped' }, graceMs, actor };
+    const order = {
+      jobId,
+      accountId,
+      nonce: null,
+      reason: 'simulated',
+      detail: { code: 'stopped' },
+      graceMs,
+      actor,
+    };
     stopJob(life.database, order)
       .then((outcome) => {
         world.count(`stop ${outcome.kind}`);
@@ -104,7 +113,11 @@ export class Consumer {
       maxTimeoutAssignMs: work.chance(0.2) ? work.integer(300, 5_000) : 120_000,
       maxTimeoutStartMs: work.chance(0.2) ? work.integer(300, 4_000) : 60_000,
       startTimeoutWaitsForPull: work.chance(0.2),
-      maxTimeoutRunMs: isPersistent ? null : work.chance(0.15) || runsToLimit ? work.integer(500, 5_000) : 60_000,
+      maxTimeoutRunMs: isPersistent
+        ? null
+        : work.chance(0.15) || runsToLimit
+          ? work.integer(500, 5_000)
+          : 60_000,
       maxRetryCount: work.weighted([
         { weight: 4, value: 0 },
         { weight: 3, value: 1 },

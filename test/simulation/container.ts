@@ -1,5 +1,11 @@
 // One simulated container: a program that writes its log, runs for a while, and ends by itself, by signal or by force.
-import { type ContainerSpec, type ContainerState, type ContainerSummary, labelNames, type LogEntry } from '../../src/agent/runtime.ts';
+import {
+  type ContainerSpec,
+  type ContainerState,
+  type ContainerSummary,
+  type LogEntry,
+  labelNames,
+} from '../../src/agent/runtime.ts';
 import type { SimulatedProcess } from './process.ts';
 import type { World } from './world.ts';
 
@@ -96,7 +102,15 @@ export class SimulatedContainer {
   state(): ContainerState {
     const { id: containerId, word: state, exitCode } = this;
     const times = { startedAtMs: this.#startedAtMs, endedAtMs: this.#endedAtMs };
-    return { containerId, imageId: 'image', state, ...times, exitCode, isOomKilled: false, stopSignal: 'SIGTERM' };
+    return {
+      containerId,
+      imageId: 'image',
+      state,
+      ...times,
+      exitCode,
+      isOomKilled: false,
+      stopSignal: 'SIGTERM',
+    };
   }
 
   lastLines(count: number): string {

@@ -31,16 +31,23 @@ interface Transaction {
   session: RealSession;
   /** Its rollback is done: nothing of it can run any more. */
   isOver: boolean;
+  stopWatching: () => void;
   blocked: Call | null;
   usedAtMs: number;
 }
 
 export class SimulatedDatabase {
   readonly rates = { answerLost: 0, slow: 0 };
+  /** By the name of a statement: the next one takes this long to arrive. */
+  readonly #late = new Map<string, number>();
   /** After each statement that may have written: what changed is looked at before anything else happens. */
   onWritten: () => Promise<void> = async () => {};
-  onExecuted: (call: { name: string; process: SimulatedProcess; values: readonly unknown[]; rows: unknown[] }) => Promise<void> =
-    async () => {};
+  onExecuted: (call: {
+    name: string;
+    process: SimulatedProcess;
+    values: readonly unknown[];
+    rows: unknown[];
+  }) => Promise<void> = async () => {};
   readonly #world: World;
   readonly #pool: SessionPool;
   readonly #transactions = new Set<Transaction>();
@@ -76,6 +83,11 @@ export class SimulatedDatabase {
     for (const call of this.#blocked.splice(0)) this.#fail(call, connectionLost());
   }
 
+  /** The next statement of this name comes so late: its server was cut off, or its packets were lost. */
+  delayNext(name: string, delayMs: number): void {
+    this.#late.set(name, delayMs);
+  }
+
   comeBack(): void {
     this.#isAway = false;
     for (const { call } of this.#waiting.splice(0)) this.#send(call);
@@ -92,7 +104,10 @@ export class SimulatedDatabase {
     const { latency, fault } = this.#world.random;
     const isSlow = fault.chance(this.rates.slow);
     if (isSlow) this.#world.count('fault: statement slow');
-    this.#world.later(isSlow ? latency.between(100, 8_000) : latency.between(0.05, 1.5), {
+    const usualMs = isSlow ? latency.between(100, 8_000) : latency.between(0.05, 1.5);
+    const lateMs = this.#late.get(call.name) ?? 0;
+    this.#late.delete(call.name);
+    this.#world.later(usualMs + lateMs, {
       process: null,
       what: `sql ${call.process.name} ${call.name}`,
       run: () => this.#arrive(call),
@@ -137,7 +152,12 @@ export class SimulatedDatabase {
     if (outcome.kind === 'blocked') return this.#block(call);
     if (transaction !== null) transaction.blocked = null;
     if (outcome.kind === 'failed') return this.#fail(call, outcome.error);
-    await this.onExecuted({ name: call.name, process: call.process, values: call.values, rows: outcome.rows });
+    await this.onExecuted({
+      name: call.name,
+      process: call.process,
+      values: call.values,
+      rows: outcome.rows,
+    });
     if (call.name === 'commit' || call.name === 'rollback') await this.#ended(transaction);
     if (call.name === 'commit' || (transaction === null && !isRead(call))) await this.onWritten();
     this.#answer(call, outcome.rows);
@@ -211,6 +231,7 @@ export class SimulatedDatabase {
   async #ended(transaction: Transaction | null): Promise<void> {
     if (transaction === null || transaction.isOver) return;
     transaction.isOver = true;
+    transaction.stopWatching();
     this.#transactions.delete(transaction);
     this.#pool.giveBack(transaction.session);
     for (const call of this.#blocked.splice(0)) {
@@ -265,7 +286,8 @@ export class SimulatedDatabase {
           return;
         }
         const session = await this.#pool.take();
-        const transaction = { process, session, isOver: false, blocked: null, usedAtMs: this.#world.nowMs };
+        const times = { usedAtMs: this.#world.nowMs, stopWatching: () => {} };
+        const transaction: Transaction = { process, session, isOver: false, blocked: null, ...times };
         this.#transactions.add(transaction);
         this.#watchIdle(transaction);
         process.onKill(() =>
@@ -275,7 +297,7 @@ export class SimulatedDatabase {
             run: () => this.#end(transaction),
           }),
         );
-        this.#world.later(0.05, { process, what: 'begun', run: () => resolve(transaction) });
+        resolve(transaction);
       },
     });
     return promise;
@@ -283,7 +305,7 @@ export class SimulatedDatabase {
 
   /** A transaction whose server says nothing for too long is rolled back by PostgreSQL. */
   #watchIdle(transaction: Transaction): void {
-    this.#world.later(idleInTransactionMs, {
+    transaction.stopWatching = this.#world.later(idleInTransactionMs, {
       process: null,
       what: `idle check ${transaction.process.name}`,
       run: async () => {
@@ -312,5 +334,7 @@ const readName = /^(select|list|mark|read)_/;
 /** Nothing can have changed. */
 function isRead({ name, statement }: Call): boolean {
   if (name === 'rollback' || readName.test(name)) return true;
-  return typeof statement === 'string' && /^\s*select\b/i.test(statement) && !/flotilla_(?!now)/.test(statement);
+  return (
+    typeof statement === 'string' && /^\s*select\b/i.test(statement) && !/flotilla_(?!now)/.test(statement)
+  );
 }

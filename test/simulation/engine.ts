@@ -9,9 +9,9 @@ import {
   type ContainerSummary,
   type EngineDescription,
   type ImageState,
-  labelNames,
   type LogEntry,
   type LogRequest,
+  labelNames,
   type PullOptions,
   type PullOrder,
   type Runtime,
@@ -38,7 +38,15 @@ export interface EngineRates {
 
 /** Faults are off. */
 export const noEngineFaults: EngineRates = {
-  ...{ callFails: 0, answerLost: 0, pullFails: 0, startFails: 0, killIgnored: 0, removeFails: 0, eventLost: 0 },
+  ...{
+    callFails: 0,
+    answerLost: 0,
+    pullFails: 0,
+    startFails: 0,
+    killIgnored: 0,
+    removeFails: 0,
+    eventLost: 0,
+  },
 };
 
 const hungCallMs = 10_000;
@@ -92,7 +100,9 @@ export class SimulatedEngine {
 
   create(spec: ContainerSpec): SimulatedContainer {
     if ([...this.containers.values()].some(({ name }) => name === spec.name))
-      throw new RuntimeError('name_taken', `A container named ${spec.name} exists already.`, { isRetryable: true });
+      throw new RuntimeError('name_taken', `A container named ${spec.name} exists already.`, {
+        isRetryable: true,
+      });
     this.#count += 1;
     const container = new SimulatedContainer(this.world, {
       id: `${this.options.name}-c${this.#count}`,
@@ -162,7 +172,11 @@ class EngineConnection implements Runtime {
   }
 
   /** `effect` happens in the engine; what it returns or throws travels back. */
-  #call<T>(what: string, effect: () => T, options: { tookMs?: number; signal?: AbortSignal } = {}): Promise<T> {
+  #call<T>(
+    what: string,
+    effect: () => T,
+    options: { tookMs?: number; signal?: AbortSignal } = {},
+  ): Promise<T> {
     const { world, rates } = this.#engine;
     const { latency, fault } = world.random;
     const { promise, resolve, reject } = Promise.withResolvers<T>();
@@ -183,7 +197,9 @@ class EngineConnection implements Runtime {
           world.count('fault: engine call hung');
           return void answer(hungCallMs, () => reject(engineAway(what)));
         }
-        answer(latency.between(0.2, 8), () => ('error' in outcome ? reject(outcome.error) : resolve(outcome.value)));
+        answer(latency.between(0.2, 8), () =>
+          'error' in outcome ? reject(outcome.error) : resolve(outcome.value),
+        );
       },
     });
     return promise;
@@ -202,7 +218,9 @@ class EngineConnection implements Runtime {
   }
 
   listContainers(_nodeUuid: string): Promise<ContainerSummary[]> {
-    return this.#call('list', () => [...this.#engine.containers.values()].map((container) => container.summary()));
+    return this.#call('list', () =>
+      [...this.#engine.containers.values()].map((container) => container.summary()),
+    );
   }
 
   watchContainers(_nodeUuid: string, { onReady, onChange, signal }: WatchOptions): Promise<void> {
@@ -232,7 +250,9 @@ class EngineConnection implements Runtime {
     }
     if (willFail) {
       world.count('fault: pull failed');
-      throw new RuntimeError('image_not_found', `Image "${image}" was not found.`, { engineText: 'not found' });
+      throw new RuntimeError('image_not_found', `Image "${image}" was not found.`, {
+        engineText: 'not found',
+      });
     }
     this.#engine.addImage(image);
   }
@@ -289,7 +309,9 @@ class EngineConnection implements Runtime {
       const { world, rates } = this.#engine;
       if (world.random.fault.chance(rates.removeFails)) {
         world.count('fault: removal failed');
-        throw new RuntimeError('engine_error', 'The container cannot be removed now.', { engineText: 'busy' });
+        throw new RuntimeError('engine_error', 'The container cannot be removed now.', {
+          engineText: 'busy',
+        });
       }
       this.#engine.remove(id);
     });
@@ -306,12 +328,18 @@ class EngineConnection implements Runtime {
     return Promise.resolve(null);
   }
 
-  async *readLogs({ containerId, since, isFollowing, signal }: LogRequest): AsyncGenerator<readonly LogEntry[]> {
+  async *readLogs({
+    containerId,
+    since,
+    isFollowing,
+    signal,
+  }: LogRequest): AsyncGenerator<readonly LogEntry[]> {
     let place: number | null = null;
     for (;;) {
       const reading = await this.#call(`logs ${containerId}`, () => {
         const container = this.#find(containerId);
-        if (container === null) throw new RuntimeError('container_disappeared', 'The log is gone.', { engineText: '' });
+        if (container === null)
+          throw new RuntimeError('container_disappeared', 'The log is gone.', { engineText: '' });
         place ??= container.logs.findIndex(({ timestamp }) => since === null || timestamp >= since);
         const entries = place === -1 ? [] : container.logs.slice(place);
         place = container.logs.length;
@@ -339,6 +367,7 @@ function attempt<T>(effect: () => T): { value: T } | { error: unknown } {
 }
 
 function engineAway(what: string): RuntimeError {
-  return new RuntimeError('engine_unreachable', `The engine does not answer (${what}).`, { isRetryable: true });
+  return new RuntimeError('engine_unreachable', `The engine does not answer (${what}).`, {
+    isRetryable: true,
+  });
 }
-

@@ -65,8 +65,15 @@ const serverFaults: Fault[] = [
     name: 'all servers paused',
     weight: 1,
     act(parts, world) {
-      for (const server of parts.fleet.servers) pauseServer(server, world, world.random.fault.between(5_000, 60_000));
+      for (const server of parts.fleet.servers)
+        pauseServer(server, world, world.random.fault.between(5_000, 60_000));
     },
+  },
+  {
+    name: 'plan comes late',
+    weight: 3,
+    act: ({ fleet }, world) =>
+      fleet.database.delayNext('write_plan', world.random.fault.between(1_000, 15_000)),
   },
   {
     name: 'database away',

@@ -31,7 +31,9 @@ export class Invariants {
 
   /** All changes of one commit. */
   applyCommit(changes: readonly Change[]): void {
-    const events = changes.flatMap((change) => (change.kind === 'event' && change.now !== null ? [change.now] : []));
+    const events = changes.flatMap((change) =>
+      change.kind === 'event' && change.now !== null ? [change.now] : [],
+    );
     for (const change of changes) {
       this.#model.apply(change);
       this.#note(change);
@@ -52,7 +54,8 @@ export class Invariants {
     if (!text.startsWith('{"type":"kill"') && !text.includes('"desired":"stop"')) return;
     const message = JSON.parse(text) as { runs?: { run_uuid: string; desired?: string }[] };
     for (const { run_uuid, desired } of message.runs ?? [])
-      if (desired !== 'run' && !this.#toldToStopAtMs.has(run_uuid)) this.#toldToStopAtMs.set(run_uuid, this.#world.nowMs);
+      if (desired !== 'run' && !this.#toldToStopAtMs.has(run_uuid))
+        this.#toldToStopAtMs.set(run_uuid, this.#world.nowMs);
   }
 
   /** Right before the container's program begins. */
@@ -65,7 +68,10 @@ export class Invariants {
       this.#violate('no start after the proof of the end', `${id} of run ${runUuid}, which is ${run.status}`);
     const toldAtMs = this.#toldToStopAtMs.get(runUuid);
     if (toldAtMs !== undefined && this.#world.nowMs > toldAtMs + heededMs)
-      this.#violate('no start after a stop', `${id} of run ${runUuid}, told to stop at ${toldAtMs.toFixed(0)}`);
+      this.#violate(
+        'no start after a stop',
+        `${id} of run ${runUuid}, told to stop at ${toldAtMs.toFixed(0)}`,
+      );
     if (container.gpuUuids.some((uuid) => node.isGpuUsed(uuid)))
       this.#violate('a GPU serves one container', `${id} on ${node.shape.name}`);
     if (!isFenced) this.#checkOnlyAttempt(container, jobUuid);
@@ -81,7 +87,8 @@ export class Invariants {
   #note(change: Change): void {
     const { was, now } = change;
     if (change.kind === 'event') {
-      const { kind, from_status, to_status } = change.now ?? change.was ?? { kind: '', from_status: '', to_status: '' };
+      const { kind, from_status, to_status } = change.now ??
+        change.was ?? { kind: '', from_status: '', to_status: '' };
       this.#world.count(`event: ${kind} ${from_status} → ${to_status}`);
     } else if ((change.kind === 'job' || change.kind === 'run') && was !== null && now !== null) {
       if (change.was?.status !== change.now?.status)
@@ -105,6 +112,27 @@ export class Invariants {
     if (was.released_at !== null && now.released_at !== was.released_at)
       this.#violate('resources return once', `run ${was.id} was released again`);
     if (was.released_at === null && now.released_at !== null) this.#checkRelease(now, events);
+    if (!isTerminal(was.status) && isTerminal(now.status)) this.#checkEnd(now, events);
+  }
+
+  /** An end that an agent tells of has happened, and as it tells. */
+  #checkEnd(run: RunFacts, events: readonly EventFacts[]): void {
+    if (!events.some((event) => event.run_id === run.id && event.kind === 'exited')) return;
+    const containers = this.#nodes.get(run.node_id)?.engine.containersOf(run.id) ?? [];
+    for (const { id, word, exitCode } of containers) {
+      if (word === 'running')
+        this.#violate('what is told of an end is true', `${id} of run ${run.id} runs, told ${run.status}`);
+      else if (word === 'exited' && (exitCode === 0) !== (run.status === 'COMPLETED'))
+        this.#violate(
+          'what is told of an end is true',
+          `${id} of run ${run.id} ended with ${exitCode}, told ${run.status}`,
+        );
+    }
+    if (containers.length === 0 && run.status === 'COMPLETED')
+      this.#violate(
+        'what is told of an end is true',
+        `run ${run.id} is told COMPLETED, and no container of it is there`,
+      );
   }
 
   #checkPlacement(run: RunFacts): void {
@@ -131,7 +159,10 @@ export class Invariants {
     if (engine === undefined) return;
     const [container] = engine.containersOf(run.id);
     if (container !== undefined)
-      this.#violate('released after proof or fencing', `${container.id} of run ${run.id} is still ${container.word}`);
+      this.#violate(
+        'released after proof or fencing',
+        `${container.id} of run ${run.id} is still ${container.word}`,
+      );
     if (engine.volumes.has(run.id))
       this.#violate('released after proof or fencing', `volumes of run ${run.id} are still there`);
   }
@@ -141,7 +172,10 @@ export class Invariants {
     this.#world.count(`node: ${was.status} → ${now.status}`);
     const calmMs = this.#world.nowMs - (this.faultyUntilMs.get(now.id) ?? 0);
     if (now.status === 'lost' && calmMs > reconnectMs)
-      this.#violate('our outage is no loss', `node ${now.id} is lost, though fine for ${calmMs.toFixed(0)} ms`);
+      this.#violate(
+        'our outage is no loss',
+        `node ${now.id} is lost, though fine for ${calmMs.toFixed(0)} ms`,
+      );
   }
 
   #checkLife(jobId: string): void {
@@ -155,7 +189,10 @@ export class Invariants {
       this.#violate('one live attempt a job', `job ${jobId} has two live runs`);
     const failed = runs.filter(isOwnFailure).length;
     if (job.failed_run_count !== failed)
-      this.#violate('a failure counts once', `job ${jobId} counts ${job.failed_run_count} of ${failed} failures`);
+      this.#violate(
+        'a failure counts once',
+        `job ${jobId} counts ${job.failed_run_count} of ${failed} failures`,
+      );
   }
 
   #checkCapacity(nodeId: string): void {
@@ -170,7 +207,10 @@ export class Invariants {
     ] as const) {
       const sum = held.reduce((total, run) => total + of(run), 0);
       if (Math.abs(sum - allocated) > rounding)
-        this.#violate('a node counts what its runs hold', `${nodeId} counts ${allocated} ${what}, its runs hold ${sum}`);
+        this.#violate(
+          'a node counts what its runs hold',
+          `${nodeId} counts ${allocated} ${what}, its runs hold ${sum}`,
+        );
       if (sum > total + rounding)
         this.#violate('no node over capacity', `${nodeId} has ${total} ${what}, its runs hold ${sum}`);
     }
@@ -181,7 +221,8 @@ export class Invariants {
     const owners = new Map<string, string>();
     for (const run of held)
       for (const uuid of run.gpu_uuids) {
-        if (owners.has(uuid)) this.#violate('a GPU has one run', `${uuid} has ${owners.get(uuid)} and ${run.id}`);
+        if (owners.has(uuid))
+          this.#violate('a GPU has one run', `${uuid} has ${owners.get(uuid)} and ${run.id}`);
         owners.set(uuid, run.id);
         if (this.#model.gpus.get(`${nodeId} ${uuid}`) !== run.id)
           this.#violate('a GPU has one run', `${uuid} of run ${run.id} is not marked as its own`);
@@ -222,6 +263,13 @@ function nodeOf({ kind, was, now }: Change): string | undefined {
 function textOf(row: object | null): string {
   if (row === null) return '-';
   const { id, job_id, status, released_at, teardown_state, kind, desired } = row as Record<string, unknown>;
-  const words = [id ?? job_id, kind, status, desired, teardown_state, released_at === null ? '' : released_at];
+  const words = [
+    id ?? job_id,
+    kind,
+    status,
+    desired,
+    teardown_state,
+    released_at === null ? '' : released_at,
+  ];
   return words.filter((word) => word !== undefined && word !== null && word !== '').join(' ');
 }

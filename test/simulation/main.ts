@@ -1,36 +1,35 @@
-// `npm run simulate -- --steps N --seed S [--seeds K]`: many seeds in a row, counted; a failing one tells how to replay it.
+// `npm run simulate -- --steps N --seed S [--seeds K]`: K seeds from S on, N steps in all; a failing seed tells how to replay it.
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { startSimulationPostgres } from './postgres.ts';
-import { runSeed } from './simulation.ts';
+import { runSeeds } from './seed-runs.ts';
+import { Tally } from './tally.ts';
 
 const { values } = parseArgs({
   options: {
-    steps: { type: 'string', default: '10000' },
+    steps: { type: 'string', default: '100000' },
     seed: { type: 'string', default: '1' },
     seeds: { type: 'string', default: '1' },
+    workers: { type: 'string', default: String(Math.min(2, availableParallelism())) },
+    /** Lines of the trace shown of a failure. */
     lines: { type: 'string', default: '60' },
   },
 });
 
-const postgres = await startSimulationPostgres();
-let failed = 0;
-const counts = new Map<string, number>();
-for (let seed = Number(values.seed); seed < Number(values.seed) + Number(values.seeds); seed += 1) {
-  const startedAtMs = performance.now();
-  const result = await runSeed(await postgres.openDatabase(), { seed, steps: Number(values.steps) });
-  for (const [name, count] of result.counts) counts.set(name, (counts.get(name) ?? 0) + count);
-  const seconds = (performance.now() - startedAtMs) / 1000;
+const seedCount = Number(values.seeds);
+const steps = Math.ceil(Number(values.steps) / seedCount);
+const tally = new Tally();
+const options = { firstSeed: Number(values.seed), seedCount, steps, workerCount: Number(values.workers) };
+await runSeeds({ ...options, stopsAtFailure: false }, (line) => {
+  tally.add(line);
+  const seconds = (line.tookMs / 1000).toFixed(1);
   console.log(
-    `seed ${seed}: ${result.steps} steps, ${(result.simulatedMs / 1000).toFixed(0)} s simulated, ${seconds.toFixed(1)} s, ${result.traceHash}`,
+    `seed ${line.seed}: ${line.steps} steps, ${(line.simulatedMs / 1000).toFixed(0)} s simulated in ${seconds} s, trace ${line.traceHash}`,
   );
-  if (result.violation !== null) {
-    failed += 1;
-    const { invariant, message, step, recent } = result.violation;
-    console.log(recent.slice(-Number(values.lines)).join('\n'));
-    console.log(`seed ${seed} failed at step ${step}: ${invariant}\n  ${message}`);
-    console.log(`replay: npm run simulate -- --seed ${seed} --steps ${values.steps}`);
-  }
-}
-for (const [name, count] of [...counts].sort()) console.log(String(count).padStart(8), name);
-await postgres.stop();
-process.exit(failed === 0 ? 0 : 1);
+  if (line.violation === null) return;
+  const { message, step, recent } = line.violation;
+  console.log(recent.slice(-Number(values.lines)).join('\n'));
+  console.log(`seed ${line.seed} failed at step ${step}: ${message}`);
+  console.log(`replay: npm run simulate -- --seed ${line.seed} --steps ${steps}`);
+});
+console.log(tally.table());
+process.exit(tally.failedCount === 0 ? 0 : 1);

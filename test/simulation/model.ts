@@ -91,7 +91,8 @@ export class Model {
     if (change.kind === 'job') put(this.jobs, change.was?.id, change.now);
     else if (change.kind === 'node') put(this.nodes, change.was?.id, change.now);
     else if (change.kind === 'run' && change.now !== null) this.#putRun(change.now);
-    else if (change.kind === 'gpu' && change.now !== null) this.gpus.set(keyOf(change.now), change.now.run_id);
+    else if (change.kind === 'gpu' && change.now !== null)
+      this.gpus.set(keyOf(change.now), change.now.run_id);
     else if (change.kind === 'gpu' && change.was !== null) this.gpus.delete(keyOf(change.was));
     else if (change.kind === 'event' && change.now?.kind === 'node_lost' && change.now.run_id !== null)
       this.fenced.add(change.now.run_id);
@@ -140,7 +141,10 @@ export class ChangeFeed {
 
   async read(openTransactionCount: number): Promise<Change[]> {
     const rows = await this.#session.query(
-      { name: 'simulation_feed', text: 'select id, kind, was, now from simulation_changes where id > $1 order by id' },
+      {
+        name: 'simulation_feed',
+        text: 'select id, kind, was, now from simulation_changes where id > $1 order by id',
+      },
       [this.#floor],
     );
     const fresh = rows.filter((row) => !this.#seen.has(Number(row.id)));

@@ -98,7 +98,10 @@ class Connection {
   readonly #lastArrivalMs = { up: 0, down: 0 };
   readonly #stalled: Record<Direction, Frame[]> = { up: [], down: [] };
 
-  constructor(network: Network, ends: { agent: SimulatedProcess; server: SimulatedProcess; ordinal: number }) {
+  constructor(
+    network: Network,
+    ends: { agent: SimulatedProcess; server: SimulatedProcess; ordinal: number },
+  ) {
     this.#network = network;
     this.#agent = ends.agent;
     this.#server = ends.server;
@@ -227,8 +230,7 @@ export class Network {
 
   unblock(nodeName: string): void {
     for (const direction of ['up', 'down']) this.#blocked.delete(`${nodeName} ${direction}`);
-    for (const connection of this.#connections)
-      if (connection.nodeName === nodeName) connection.resume();
+    for (const connection of this.#connections) if (connection.nodeName === nodeName) connection.resume();
   }
 
   /** Resets the node's connections; how many there were. */
@@ -252,9 +254,14 @@ export class Network {
       socket.emit('error', new Error(why));
       socket.end();
     };
-    world.later(handshakeLimitMs, { process: agent, what: 'dial limit', run: () => fail('handshake timeout') });
+    const limit = { process: agent, what: 'dial limit', run: () => fail('handshake timeout') };
+    socket.once('open', world.later(handshakeLimitMs, limit));
     if (target === null) {
-      world.later(this.latencyMs(nodeName), { process: agent, what: 'dial refused', run: () => fail('refused') });
+      world.later(this.latencyMs(nodeName), {
+        process: agent,
+        what: 'dial refused',
+        run: () => fail('refused'),
+      });
       return socket;
     }
     world.later(this.latencyMs(nodeName), {

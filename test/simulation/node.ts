@@ -1,6 +1,7 @@
 // A simulated node: a machine with an engine, GPUs and a small disk, and the real agent as a process on it.
-import type { Machine } from '../../src/agent/agent-stores.ts';
+
 import { type AgentOptions, runAgent } from '../../src/agent/agent.ts';
+import type { Machine } from '../../src/agent/agent-stores.ts';
 import type { GpuUse } from '../../src/agent/gpu-use.ts';
 import type { AgentLog } from '../../src/agent/log.ts';
 import type { StateFile } from '../../src/agent/state-file.ts';
@@ -67,7 +68,10 @@ export class SimulatedNode {
 
   start(): void {
     this.#lives += 1;
-    const process = new SimulatedProcess(this.#world, { name: `${this.shape.name}/${this.#lives}`, time: this.time });
+    const process = new SimulatedProcess(this.#world, {
+      name: `${this.shape.name}/${this.#lives}`,
+      time: this.time,
+    });
     this.process = process;
     this.#abort = new AbortController();
     void runAgent(this.#agentOptions(process)).catch((error: unknown) =>
@@ -110,7 +114,11 @@ export class SimulatedNode {
       runtime: this.engine.connect(process),
       machine: this.#machine(process),
       dial: () => this.#network.dial(process),
-      isolation: { state: { isolation: 'enforced', note: null }, ready: Promise.resolve(), run: async () => {} },
+      isolation: {
+        state: { isolation: 'enforced', note: null },
+        ready: Promise.resolve(),
+        run: async () => {},
+      },
     };
   }
 
@@ -123,7 +131,11 @@ export class SimulatedNode {
   #machine(process: SimulatedProcess): Machine {
     const later = <T>(what: string, read: () => T): Promise<T> =>
       new Promise((resolve) => {
-        this.#world.later(this.#world.random.latency.between(1, 30), { process, what, run: () => resolve(read()) });
+        this.#world.later(this.#world.random.latency.between(1, 30), {
+          process,
+          what,
+          run: () => resolve(read()),
+        });
       });
     return {
       readGpus: () => later('gpus read', () => ({ gpus: [...this.gpus], note: null })),

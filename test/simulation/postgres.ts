@@ -186,7 +186,8 @@ export async function startSimulationPostgres(): Promise<SimulationPostgres> {
   const admin = new pg.Client({ connectionString: adminUrl });
   admin.on('error', () => {});
   await admin.connect();
-  for (const [name, value] of Object.entries(settings)) await admin.query(`alter system set ${name} = '${value}'`);
+  for (const [name, value] of Object.entries(settings))
+    await admin.query(`alter system set ${name} = '${value}'`);
   await admin.query('select pg_reload_conf()');
   await prepareTemplate(templateUrl);
   let count = 0;
@@ -234,7 +235,8 @@ const timestamptzOid = 1184;
 function sessionConfig(url: string): pg.ClientConfig {
   const getTypeParser = (oid: number, format?: 'text' | 'binary') => {
     if (oid === int8Oid) return Number;
-    if (oid === timestamptzOid) return (text: string) => Date.parse(text.replace(' ', 'T').replace(/([+-]\d\d)$/, '$1:00'));
+    if (oid === timestamptzOid)
+      return (text: string) => Date.parse(text.replace(' ', 'T').replace(/([+-]\d\d)$/, '$1:00'));
     return pg.types.getTypeParser(oid, format as 'text');
   };
   return {

@@ -1,0 +1,191 @@
+// Rules that hold Flotilla together, each with the edit that breaks it.
+
+export interface Edit {
+  /** Of src; a folder of migrations means the last one that holds the text. */
+  file: string;
+  from: string;
+  to: string;
+}
+
+export interface Mutant {
+  rule: string;
+  name: string;
+  edits: readonly Edit[];
+  /** `caught`, or `held`: another line of defence holds, which a mutant of the same rule breaks too. */
+  expected: 'caught' | 'held';
+  /** Invariants that do not count, since they would catch the second line and not the rule. */
+  ignored?: readonly string[];
+}
+
+const migrations = 'db/migrations';
+
+const attemptCheck: Edit = {
+  file: 'db/run-events.ts',
+  from: 'if (item.from !== null && item.from.attempt !== held.run.attempt)',
+  to: 'if (item.from !== null && item.from.attempt < 0)',
+};
+const killOnWelcome: Edit = {
+  file: 'hub/hub.ts',
+  from: '    const ended = runIds.length === 0 ? [] : await listReleasedRuns(database, { nodeId, runIds });\n',
+  to: '    const ended = runIds.length === 0 ? [] : (await listReleasedRuns(database, { nodeId, runIds })).slice(0, 0);\n',
+};
+const leaderCheck: Edit = {
+  file: migrations,
+  from: 'perform from leaderships l where l.name = leader_name and l.holder = leader and l.epoch = leader_epoch\n    and l.expires_at > at for share;',
+  to: 'perform from leaderships l where l.name = leader_name for share;',
+};
+const gpuIndex: Edit = {
+  file: migrations,
+  from: '  run_id uuid not null,\n  primary key (node_id, gpu_uuid)\n);',
+  to: '  run_id uuid not null\n);',
+};
+const leaderIgnored = ['only the leader plans'];
+
+export const mutants: readonly Mutant[] = [
+  {
+    rule: 'the attempt check',
+    name: 'alone: a report of an older attempt is about a run that has ended',
+    edits: [attemptCheck],
+    expected: 'held',
+  },
+  {
+    rule: 'the attempt check',
+    name: 'and what has ended may end again',
+    edits: [
+      attemptCheck,
+      {
+        file: 'domain/transition.ts',
+        from: 'function exit({ job, run }: WithRun, end: RunEnd, nowMs: number): Outcome {\n  if (isTerminal(run.status)) return ignored(`the run is ${run.status}`);',
+        to: 'function exit({ job, run }: WithRun, end: RunEnd, nowMs: number): Outcome {',
+      },
+    ],
+    expected: 'caught',
+  },
+  {
+    rule: "Stop's status guard",
+    name: 'a job that has ended is stopped too',
+    edits: [
+      {
+        file: migrations,
+        from: "j.status in ('PENDING', 'ASSIGNED', 'RUNNING')\n      and (statuses is null",
+        to: "j.status <> 'CANCELLED'\n      and (statuses is null",
+      },
+    ],
+    expected: 'caught',
+  },
+  {
+    rule: 'release only after verified',
+    name: 'resources return with the exit',
+    edits: [
+      {
+        file: 'domain/transition.ts',
+        from: 'const final: RunState = { ...ended, status,',
+        to: 'const final: RunState = { ...ended, releasedAtMs: nowMs, status,',
+      },
+    ],
+    expected: 'caught',
+  },
+  {
+    rule: 'the kill list',
+    name: 'alone: the agent names what it was not told of as orphans, and is answered',
+    edits: [killOnWelcome],
+    expected: 'held',
+  },
+  {
+    rule: 'the kill list',
+    name: 'and orphans are not judged',
+    edits: [
+      killOnWelcome,
+      {
+        file: 'hub/hub.ts',
+        from: '    const ended = await listReleasedRuns(database, { nodeId, runIds });\n',
+        to: '    const ended = (await listReleasedRuns(database, { nodeId, runIds })).slice(0, 0);\n',
+      },
+    ],
+    expected: 'caught',
+  },
+  {
+    rule: 'inventory first',
+    name: 'the agent acts before it has looked at its containers',
+    edits: [
+      { file: 'agent/loop.ts', from: '    this.#held = held;\n', to: '    this.#held = null;\n' },
+      { file: 'agent/loop.ts', from: '    if (this.#held !== held) return;\n', to: '' },
+    ],
+    expected: 'caught',
+  },
+  {
+    rule: "the leader's epoch",
+    name: 'any replica may write a plan',
+    edits: [leaderCheck],
+    expected: 'caught',
+  },
+  {
+    rule: 'the retry count',
+    name: 'one retry more than was asked for',
+    edits: [
+      {
+        file: 'domain/transition.ts',
+        from: 'if (counted.failedRunCount <= job.maxRetryCount) return returnToPending(counted, nowMs);',
+        to: 'if (counted.failedRunCount <= job.maxRetryCount + 1) return returnToPending(counted, nowMs);',
+      },
+    ],
+    expected: 'caught',
+  },
+  {
+    rule: 'double reports',
+    name: 'what was released is released again',
+    edits: [
+      {
+        file: 'domain/transition.ts',
+        from: '  if (run.releasedAtMs !== null) return proveLate(state, proof, nowMs);\n',
+        to: '  if (run.receipt.fenced !== null) return proveLate(state, proof, nowMs);\n',
+      },
+      {
+        file: 'db/run-events.ts',
+        from: 'is_release: !held.wasReleased && run.releasedAtMs !== null,',
+        to: 'is_release: run.releasedAtMs !== null,',
+      },
+    ],
+    expected: 'caught',
+  },
+  {
+    rule: 'the GPU re-check',
+    name: 'control: two planners and no unique index, the re-check holds',
+    edits: [leaderCheck, gpuIndex],
+    expected: 'held',
+    ignored: leaderIgnored,
+  },
+  {
+    rule: 'the GPU re-check',
+    name: 'two planners, no unique index and no re-check',
+    edits: [
+      leaderCheck,
+      gpuIndex,
+      {
+        file: migrations,
+        from: 'where not exists (select from gpu_allocations g where g.node_id = p.node_id and g.gpu_uuid = any (p.gpus))',
+        to: 'where true',
+      },
+    ],
+    expected: 'caught',
+    ignored: leaderIgnored,
+  },
+  {
+    rule: 'no loss during our own outage',
+    name: 'silence counts whether it was watched or not, also that of the whole fleet',
+    edits: [
+      {
+        file: 'domain/silence.ts',
+        from: 'sinceMs: Math.max(watch.beganAtMs, nowMs - beforeMs)',
+        to: 'sinceMs: nowMs - Math.max(silentMs, beforeMs)',
+      },
+      { file: 'domain/silence.ts', from: 'const suspiciousCount = 2;', to: 'const suspiciousCount = 1_000;' },
+      {
+        file: 'scheduler/node-loss.ts',
+        from: '      await renewAllLeases(database, defaultLeaseMs);\n',
+        to: '      if (defaultLeaseMs < 0) await renewAllLeases(database, defaultLeaseMs);\n',
+      },
+    ],
+    expected: 'caught',
+  },
+];
