@@ -46,7 +46,7 @@ export async function connectNode(sql: Sql, report: AgentReport): Promise<Connec
           from nodes n where n.id = $1 and n.status <> 'removed' for update
         ), changed as (
           update nodes n set session_id = $2, agent_version = $3, inventory = $4, isolation = $5, cpu_count = $6,
-            ram_bytes = $7, storage_bytes = $8, gpus = $9, status = 'ready', status_reason = null, orphans = '[]',
+            ram_bytes = $7, storage_bytes = $8, gpus = $9, status = 'ready', status_reason = null,
             seen_generation = greatest(n.seen_generation, $10), lost_orders = b.lost_orders,
             awaits_word = b.lost_orders <> '{}'
               or n.accepted_generation < greatest(b.generation, n.seen_generation, $10),

@@ -8,7 +8,7 @@ import type { Cluster } from '../db/cluster.ts';
 import type { Database } from '../db/database.ts';
 import { countRefused } from '../db/gateway-ports.ts';
 import type { Hint, Hints } from '../db/hints.ts';
-import { listKilledRuns, listNodeRuns, listReleasedRuns, type NodeRun } from '../db/job-runs.ts';
+import { listNodeRuns, type NodeRun } from '../db/job-runs.ts';
 import { connectNode, listSilentNodes, renewLeases, reviveNodes } from '../db/node-leases.ts';
 import { updateInventory } from '../db/nodes.ts';
 import { defaultLogCap } from '../db/run-logs.ts';
@@ -21,13 +21,15 @@ import {
   type Hello,
   type Inventory,
   type NodePort,
-  type ObservedContainer,
   protocolVersion,
   type Report,
 } from '../protocol/agent-messages.ts';
 import { upgradeRefusal } from '../protocol/upgrade-refusal.ts';
 import { orderOf, toDesiredRun } from './desired.ts';
+import { killAtHello, killEnded } from './kill-list.ts';
 import { createLogSink } from './log-sink.ts';
+import { refuseRemoved, tellStandings } from './node-standing.ts';
+import { judgeOrphans } from './orphans.ts';
 import { createReportSink } from './reports.ts';
 import { type AgentIdentity, AgentSession, type AgentSocket, type CorkedStream } from './session.ts';
 
@@ -83,7 +85,7 @@ export class Hub {
     });
     this.#logs = createLogSink({ database, hints, onError, cap: defaultLogCap });
     const unsubscribe = hints.subscribe((hint) => {
-      if (hint.kind === 'node') this.#markDirty(hint.nodeId);
+      if (hint.kind === 'node') this.#look(hint.nodeId);
       if (hint.kind === 'key') this.#expel(hint.publicKey);
       if (hint.kind === 'dial') this.#dial(hint);
     });
@@ -171,7 +173,9 @@ export class Hub {
         );
         return;
       case 'orphans':
-        void this.#judgeOrphans(session, message.containers).catch((error) => this.#fail(session, error));
+        void judgeOrphans(this.#options, session, message.containers).catch((error) =>
+          this.#fail(session, error),
+        );
     }
   }
 
@@ -198,6 +202,7 @@ export class Hub {
       event: message.event,
       receivedAtMs: this.#options.monotonicNow(),
     };
+    if (message.event.kind === 'released') session.releasedRuns.add(message.run_uuid);
     if (message.event.kind !== 'released' || session.inventoryWritten === null) this.#reports.add(report);
     else void session.inventoryWritten.then(() => this.#reports.add(report));
   }
@@ -212,31 +217,31 @@ export class Hub {
       );
       return;
     }
-    await connectNode(database, {
+    const connected = await connectNode(database, {
       nodeId,
       sessionId: hello.session_uuid,
       agentVersion: hello.agent_version,
       inventory: hello.inventory,
       leaseMs: this.#options.leaseMs ?? defaultLeaseMs,
+      memory: { generation: hello.cluster_generation ?? 0, orders: hello.last_orders ?? [] },
     });
+    if (connected === null) return refuseRemoved(session);
+    session.awaitsWord = connected.awaitsWord;
     this.#replace(nodeId, session);
     session.send({
       type: 'welcome',
       protocol: protocolVersion,
       cluster_uuid: cluster.id,
-      cluster_generation: cluster.generation,
+      cluster_generation: connected.generation,
       node_uuid: nodeId,
       heartbeat_ms: this.#options.heartbeatMs ?? defaultHeartbeatMs,
+      awaits_word: connected.awaitsWord,
     });
-    const runIds = hello.containers.map((container) => container.run_uuid);
-    const killed = await listKilledRuns(database, { nodeId, runIds });
-    if (killed.length > 0)
-      session.send({
-        type: 'kill',
-        runs: killed.map(({ id: run_uuid, attempt, containerId: container_id }) => ({
-          ...{ run_uuid, attempt, container_id },
-        })),
-      });
+    await killAtHello(
+      database,
+      session,
+      hello.containers.map((container) => container.run_uuid),
+    );
     const runs = await listNodeRuns(database, vault, [nodeId]);
     session.send({ type: 'desired', is_complete: true, runs: runs.map(toDesiredRun) });
     for (const run of runs) session.sentOrders.set(run.runId, orderOf(run));
@@ -252,26 +257,6 @@ export class Hub {
 
   #dial({ nodeId, url, ticket, count }: Hint & { kind: 'dial' }): void {
     this.#sessions.get(nodeId)?.send({ type: 'dial', url, ticket, count });
-  }
-
-  /** Containers the agent found without an order: of runs that have ended they are killed, of unknown ones kept. */
-  async #judgeOrphans(session: AgentSession, containers: readonly ObservedContainer[]): Promise<void> {
-    const { database, log } = this.#options;
-    const { nodeId } = session.identity;
-    const runIds = containers.map((container) => container.run_uuid);
-    const ended = await listReleasedRuns(database, { nodeId, runIds });
-    if (ended.length > 0) {
-      session.send({ type: 'kill', runs: ended.map(({ id, attempt }) => ({ run_uuid: id, attempt })) });
-    }
-    const known = new Set(ended.map(({ id }) => id));
-    const unknown = runIds.filter((id) => !known.has(id) && !session.knownOrphans.has(id));
-    for (const id of unknown) session.knownOrphans.add(id);
-    if (unknown.length > 0) {
-      log.warn(
-        { node_uuid: nodeId, run_uuids: unknown },
-        'A node has containers this database does not know.',
-      );
-    }
   }
 
   /** A revoked key ends the connection it opened. */
@@ -309,8 +294,21 @@ export class Hub {
     this.#pushing ??= new Promise<void>((resolve) => setImmediate(resolve)).then(() => this.#push());
   }
 
+  /** What is wanted of the node may have changed. */
+  #look(nodeId: string): void {
+    this.#markDirty(nodeId);
+    if (this.#sessions.get(nodeId)?.awaitsWord) this.#tellStandings();
+  }
+
   #resync(): void {
     for (const nodeId of this.#sessions.keys()) this.#markDirty(nodeId);
+    if (this.#sessions.size > 0) this.#tellStandings();
+  }
+
+  #tellStandings(): void {
+    tellStandings(this.#options.database, this.#sessions).catch((error) =>
+      this.#options.log.warn({ err: error }, 'The standing of nodes could not be read; the next look will.'),
+    );
   }
 
   /** Sends the agents of nodes marked dirty what changed for them. */
@@ -333,7 +331,11 @@ export class Hub {
     const session = this.#sessions.get(nodeId);
     if (session === undefined || !session.isReady) return;
     const held = new Set(runs.map((run) => run.runId));
-    for (const runId of session.sentOrders.keys()) if (!held.has(runId)) session.sentOrders.delete(runId);
+    const gone = [...session.sentOrders.keys()].filter((runId) => !held.has(runId));
+    for (const runId of gone) session.sentOrders.delete(runId);
+    // Over without the agent's own report: given up while it was thought lost. At hello it gets its whole kill list.
+    const notByItself = gone.filter((runId) => !session.releasedRuns.delete(runId));
+    killEnded(this.#options.database, session, notByItself).catch((error) => this.#fail(session, error));
     const changed = runs.filter((run) => session.sentOrders.get(run.runId) !== orderOf(run));
     if (changed.length === 0) return;
     session.send({ type: 'desired', is_complete: false, runs: changed.map(toDesiredRun) });

@@ -46,8 +46,12 @@ export class AgentSession {
   readonly identity: AgentIdentity;
   /** The order last sent per run, so that only changes travel. */
   readonly sentOrders = new Map<string, string>();
-  /** Orphans that were told once; the agent names them again and again. */
-  readonly knownOrphans = new Set<string>();
+  /** The list of orphans that was stored last, in short; null: none yet. */
+  toldOrphans: string | null = null;
+  /** Runs whose end it reported itself. */
+  readonly releasedRuns = new Set<string>();
+  /** It was told to remove nothing until the admin's word. */
+  awaitsWord = false;
   /** Hello was answered: the agent knows what it should run. */
   isReady = false;
   /** Settles when the inventory it sent last is stored; null when that is so. */

@@ -23,6 +23,7 @@ export const authorisedRoutes: string[] = [
   'PUT /v1/nodes/{uuid}/uncordon',
   'PUT /v1/nodes/{uuid}/drain',
   'PUT /v1/nodes/{uuid}/remove',
+  'PUT /v1/nodes/{uuid}/accept-restore',
   'POST /v1/api-keys',
   'GET /v1/api-keys',
   'DELETE /v1/api-keys/{uuid}',

@@ -79,6 +79,7 @@ const bodyFields: Record<string, readonly string[]> = {
   'POST /v1/nodes': ['name', 'region_code', 'labels'],
   'PUT /v1/nodes/{uuid}/cordon': ['reason'],
   'PUT /v1/nodes/{uuid}/uncordon': ['reason'],
+  'PUT /v1/nodes/{uuid}/accept-restore': ['reason'],
   'PUT /v1/nodes/{uuid}/drain': ['reason', 'deadline_ms'],
   'PUT /v1/nodes/{uuid}/remove': ['reason', 'force'],
   'POST /v1/api-keys': ['name', 'preset', 'permissions', 'expires_at', 'allowed_ips'],

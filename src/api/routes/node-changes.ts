@@ -1,4 +1,4 @@
-// Routes that change a node: cordon, uncordon, drain and remove.
+// Routes that change a node: cordon, uncordon, drain, remove, and the admin's word after a restore.
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Static, TSchema } from 'typebox';
 import type { Sql } from '../../db/database.ts';
@@ -10,6 +10,7 @@ import {
   removeNode,
   uncordonNode,
 } from '../../db/node-maintenance.ts';
+import { acceptRestore } from '../../db/node-restore.ts';
 import { getNode } from '../../db/nodes.ts';
 import { claimNonce } from '../../db/nonces.ts';
 import { listHeldRuns } from '../../db/placement.ts';
@@ -51,6 +52,16 @@ export function nodeChangeRoutes(app: FastifyInstance, deps: ApiDeps): void {
       changeNode(request, deps, drainCheck, (sql, { change, body }) =>
         drainNode(sql, { ...change, deadlineMs: body.deadline_ms ?? defaultDeadlineMs }),
       ),
+  );
+  app.put(
+    '/v1/nodes/:uuid/accept-restore',
+    {
+      schema: schemaOf(
+        ChangeNodeBody,
+        'After a restore of the database: let a node remove what the database does not know, and take work',
+      ),
+    },
+    (request) => changeNode(request, deps, changeCheck, (sql, { change }) => acceptRestore(sql, change)),
   );
   app.put(
     '/v1/nodes/:uuid/remove',
@@ -97,6 +108,7 @@ async function changeNode<T extends TSchema>(
     await claim(sql, caller);
     if (!(await write(sql, { change, body }))) throw notFound('node');
   });
+  deps.hints.publish({ kind: 'node', nodeId: change.nodeId });
   deps.hints.publish({ kind: 'schedule' });
   return viewOf(change, deps);
 }
