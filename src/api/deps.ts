@@ -27,12 +27,10 @@ export interface ApiDeps {
   liveJobs: LiveJobs;
 }
 
-/** What this replica knows of the scheduler's passes. */
+/** What the API may know of the leader's passes, on whichever replica that is. */
 export interface SchedulingView {
-  /** Told of every job this replica accepted. */
-  noteSubmit(accountId: string): void;
-  /** Resolves when a pass has looked at everything the account submitted here, at the latest after 200 ms. */
+  /** Resolves when a pass has looked at every job of the account, at the latest 200 ms after the newest submit. */
   awaitPass(accountId: string): Promise<void>;
-  /** Where a PENDING job stood at the last pass of this replica; null when another replica leads. */
-  queuePosition(jobId: string): number | null;
+  /** Where a PENDING job stood at the last pass; null when nobody knows. */
+  queuePosition(jobId: string): Promise<number | null>;
 }

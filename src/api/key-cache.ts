@@ -17,6 +17,7 @@ export function createKeyCache(deps: { sql: Sql; vault: Vault; hints: Hints; now
   const entries = new Map<string, { key: Promise<SigningKey | null>; readAtMs: number }>();
   deps.hints.subscribe((hint) => {
     if (hint.kind === 'key') entries.delete(hint.publicKey);
+    if (hint.kind === 'missed') entries.clear();
   });
   return {
     find(publicKey) {

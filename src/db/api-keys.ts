@@ -109,6 +109,16 @@ export async function revokeApiKey(
   return row === undefined ? null : toRecord(row);
 }
 
+/** Public keys of nodes that were revoked within the last hour. */
+export async function listRevokedNodeKeys(sql: Sql): Promise<string[]> {
+  const rows = await sql.query<{ public_key: string }>({
+    name: 'list_revoked_node_keys',
+    text: `select public_key from api_keys
+      where node_id is not null and revoked_at > flotilla_now() - interval '1 hour'`,
+  });
+  return rows.map((row) => row.public_key);
+}
+
 function ownerOf(accountId: string, keyId: string): string {
   return `account/${accountId}/api_key/${keyId}`;
 }

@@ -1,6 +1,6 @@
 // Hints between replicas: NOTIFY on one channel, gathered over a few milliseconds; losing one costs time, never truth.
 import type pg from 'pg';
-import type { Database } from './database.ts';
+import type { Database, Sql } from './database.ts';
 
 export type Hint =
   /** A job became PENDING, or capacity came back: the scheduler should look. */
@@ -14,10 +14,17 @@ export type Hint =
   /** Whoever holds the node's control connection asks its agent to dial `url` with the ticket, `count` times. */
   | { kind: 'dial'; nodeId: string; url: string; ticket: string; count: number }
   /** A key was revoked or changed: cached copies are void. */
-  | { kind: 'key'; publicKey: string };
+  | { kind: 'key'; publicKey: string }
+  /** The leader has looked at every job that the account submitted up to then, by the database's time. */
+  | { kind: 'seen'; accountId: string; toMs: number }
+  /** Whoever leads answers with the place in line of a PENDING job. */
+  | { kind: 'position_asked'; jobId: string }
+  | { kind: 'position'; jobId: string; position: number | null }
+  /** Of this replica alone: it was, or is, without a connection that listens. Hints were lost: look at everything. */
+  | { kind: 'missed' };
 
 export interface Hints {
-  /** Tells listeners here at once, and other replicas within `gatherMs`. */
+  /** Tells listeners here at once, and other replicas with the next NOTIFY, `gatherMs` after the last one. */
   publish(hint: Hint): void;
   subscribe(listener: (hint: Hint) => void): () => void;
   close(): Promise<void>;
@@ -29,6 +36,14 @@ const gatherMs = 10;
 /** PostgreSQL refuses payloads of 8000 bytes and more. */
 const payloadBytes = 7_500;
 const reconnectMs = 500;
+/** A connection whose peer is gone without a word hears nothing, and does not end by itself for hours. */
+const pingMs = 10_000;
+const pingPatienceMs = 5_000;
+
+/** A hint that goes with the commit of this transaction, to every replica: no moment later, and never without it. */
+export async function publishWith(sql: Sql, hint: Hint): Promise<void> {
+  await sql.query('select pg_notify($1, $2)', [channel, JSON.stringify({ from: '', hints: [hint] })]);
+}
 
 export function createHints(
   database: Database,
@@ -37,6 +52,7 @@ export function createHints(
   const listeners = new Set<(hint: Hint) => void>();
   const waiting = new Map<string, Hint>();
   let timer: NodeJS.Timeout | undefined;
+  let flushedAtMs = Number.NEGATIVE_INFINITY;
   let client: pg.Client | undefined;
   let isClosed = false;
 
@@ -46,6 +62,7 @@ export function createHints(
 
   async function flush() {
     timer = undefined;
+    flushedAtMs = performance.now();
     const hints = [...waiting.values()];
     waiting.clear();
     for (const payload of payloads(options.replicaId, hints)) {
@@ -54,26 +71,35 @@ export function createHints(
   }
 
   async function listen(): Promise<void> {
-    if (isClosed) return;
-    try {
-      client = await database.dedicatedClient();
-      client.on('notification', ({ payload }) => receive(payload ?? ''));
-      client.once('end', () => relisten());
-      await client.query(`listen ${channel}`);
-    } catch (error) {
-      options.onError(error);
-      relisten();
+    while (!isClosed) {
+      await listenUntilLost().catch(options.onError);
+      if (isClosed) return;
+      tell({ kind: 'missed' });
+      await new Promise((resolve) => setTimeout(resolve, reconnectMs).unref());
     }
   }
 
-  function relisten() {
-    client = undefined;
-    if (!isClosed) setTimeout(listen, reconnectMs).unref();
+  async function listenUntilLost(): Promise<void> {
+    const own = await database.dedicatedClient();
+    client = own;
+    const ended = new Promise<void>((resolve) => own.once('end', () => resolve()));
+    own.on('notification', ({ payload }) => receive(payload ?? ''));
+    const pinger = setInterval(() => void ping(own), pingMs);
+    try {
+      if (isClosed) return;
+      await own.query(`listen ${channel}`);
+      tell({ kind: 'missed' });
+      await ended;
+    } finally {
+      clearInterval(pinger);
+      client = undefined;
+      await own.end().catch(() => {});
+    }
   }
 
   function receive(payload: string) {
-    const message = JSON.parse(payload) as { from: string; hints: Hint[] };
-    if (message.from === options.replicaId) return;
+    const message = parse(payload);
+    if (message === null || message.from === options.replicaId) return;
     for (const hint of message.hints) tell(hint);
   }
 
@@ -82,7 +108,7 @@ export function createHints(
     publish(hint) {
       tell(hint);
       waiting.set(JSON.stringify(hint), hint);
-      timer ??= setTimeout(flush, gatherMs);
+      timer ??= setTimeout(flush, Math.max(0, flushedAtMs + gatherMs - performance.now()));
     },
     subscribe(listener) {
       listeners.add(listener);
@@ -91,9 +117,25 @@ export function createHints(
     async close() {
       isClosed = true;
       clearTimeout(timer);
+      if (waiting.size > 0) await flush();
       await client?.end().catch(options.onError);
     },
   };
+}
+
+async function ping(client: pg.Client): Promise<void> {
+  const query = { text: 'select 1', query_timeout: pingPatienceMs };
+  await client.query(query).catch(() => client.end().catch(() => {}));
+}
+
+/** Null for what another program sent on the channel. */
+function parse(payload: string): { from: string; hints: Hint[] } | null {
+  try {
+    const message = JSON.parse(payload) as { from: string; hints: Hint[] };
+    return Array.isArray(message.hints) ? message : null;
+  } catch {
+    return null;
+  }
 }
 
 function payloads(from: string, hints: Hint[]): string[] {

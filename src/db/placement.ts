@@ -297,6 +297,24 @@ async function listPendingReasons(sql: Sql, shapes: readonly string[]): Promise<
   return new Map(rows.map((row) => [row.shape, row.reason]));
 }
 
+/** The account's newest job that is PENDING and was submitted within `withinMs`. */
+export async function findNewestPending(
+  sql: Sql,
+  { accountId, withinMs }: { accountId: string; withinMs: number },
+): Promise<{ createdAtMs: number; ageMs: number } | null> {
+  const [row] = await sql.query<{ created_at: number; now: number }>(
+    {
+      name: 'find_newest_pending',
+      text: `select created_at, flotilla_now() as now from jobs
+        where account_id = $1 and status in ('PENDING', 'ASSIGNED', 'RUNNING') and status = 'PENDING'
+          and created_at > flotilla_now() - $2 * interval '1 millisecond'
+        order by created_at desc limit 1`,
+    },
+    [accountId, withinMs],
+  );
+  return row === undefined ? null : { createdAtMs: row.created_at, ageMs: row.now - row.created_at };
+}
+
 /** Which of these jobs are PENDING still. */
 export async function listStillPending(sql: Sql, jobIds: readonly string[]): Promise<string[]> {
   const rows = await sql.query<{ id: string }>(

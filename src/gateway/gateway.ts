@@ -78,7 +78,7 @@ export class Gateway {
   async start(): Promise<void> {
     this.#unsubscribe = this.#options.hints.subscribe((hint) => {
       // What is wanted of a node's runs changed: a stop closes ports.
-      if (hint.kind === 'ports' || hint.kind === 'node') this.#wake();
+      if (hint.kind === 'ports' || hint.kind === 'node' || hint.kind === 'missed') this.#wake();
     });
     this.#timers.push(setInterval(() => this.#wake(), pollMs));
     this.#timers.push(setInterval(() => void this.#flushRefused(), countMs));

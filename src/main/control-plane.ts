@@ -19,6 +19,8 @@ import { Gateway } from '../gateway/gateway.ts';
 import { Hub } from '../hub/hub.ts';
 import type { AgentIdentity } from '../hub/session.ts';
 import { Scheduler } from '../scheduler/loop.ts';
+import { Passes } from '../scheduler/passes.ts';
+import { QueuePositions } from '../scheduler/queue-positions.ts';
 import { clientAddress } from './client-address.ts';
 import {
   advertisedUrl,
@@ -87,6 +89,13 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     ...(options.lostAfterMs === undefined ? {} : { lostAfterMs: options.lostAfterMs }),
     ...(options.trustTenants === undefined ? {} : { trustTenants: options.trustTenants }),
   });
+  const passes = new Passes({ sql: database, hints, timers });
+  const positions = new QueuePositions({
+    hints,
+    timers,
+    isLeader: () => scheduler.isLeader,
+    positionOf: (jobId) => scheduler.queuePosition(jobId),
+  });
   const deps: ApiDeps = {
     version: options.version,
     database,
@@ -96,9 +105,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     newToken,
     submitter: createJobSubmitter(database, vault),
     scheduling: {
-      noteSubmit: (accountId) => scheduler.passes.noteSubmit(accountId),
-      awaitPass: (accountId) => scheduler.passes.awaitPass(accountId),
-      queuePosition: (jobId) => scheduler.queuePosition(jobId),
+      awaitPass: (accountId) => passes.awaitPass(accountId),
+      queuePosition: (jobId) => positions.get(jobId),
     },
     gateway: {
       hostname: gatewayHostname(settings, options),

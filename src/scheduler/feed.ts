@@ -1,6 +1,12 @@
 // Brings the working set up to date with the database: what changed since the last look, or everything on the first.
 import type { Database } from '../db/database.ts';
-import { feedStart, listChangedJobs, listChangedNodes, markFeed } from '../db/placement.ts';
+import {
+  feedStart,
+  listChangedJobs,
+  listChangedNodes,
+  markFeed,
+  type PendingJobRow,
+} from '../db/placement.ts';
 import type { WorkingSet } from '../domain/placement-working-set.ts';
 import { AssignDeadlines } from './assign-deadlines.ts';
 
@@ -9,6 +15,7 @@ export class Feed {
   readonly #workingSet: WorkingSet;
   readonly deadlines = new AssignDeadlines();
   #since = feedStart;
+  #newest = new Map<string, number>();
 
   constructor(database: Database, workingSet: WorkingSet) {
     this.#database = database;
@@ -38,6 +45,7 @@ export class Feed {
       if (!job.isPending) this.forget(job.id);
       else {
         this.deadlines.set(job.id, job.timeoutAssignAtMs);
+        this.#noteNewest(job);
         this.#workingSet.upsertJob({
           ...job,
           submittedAtMs: job.createdAtMs,
@@ -47,6 +55,17 @@ export class Feed {
     }
     this.#since = mark.transaction;
     return mark.nowMs;
+  }
+
+  /** By account: the newest job that came since this was asked last. */
+  takeNewest(): Map<string, number> {
+    const newest = this.#newest;
+    this.#newest = new Map();
+    return newest;
+  }
+
+  #noteNewest({ accountId, createdAtMs }: PendingJobRow): void {
+    this.#newest.set(accountId, Math.max(createdAtMs, this.#newest.get(accountId) ?? 0));
   }
 
   /** The job is not PENDING any more. */

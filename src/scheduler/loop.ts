@@ -21,7 +21,6 @@ import { pause, type Timers } from '../domain/timers.ts';
 import { Feed } from './feed.ts';
 import { drainNodes } from './node-drain.ts';
 import { NodeLoss } from './node-loss.ts';
-import { Passes } from './passes.ts';
 
 export interface SchedulerOptions {
   database: Database;
@@ -49,6 +48,8 @@ const passGapMs = 8;
 /** Deadlines are looked at this often, woken or not. */
 const deadlineMs = 200;
 const reviewMs = 1_000;
+/** Nobody waits for a pass over jobs that are older. */
+const seenWindowMs = 1_000;
 const batchSize = 500;
 const dueBatch = 500;
 const tokenLength = 40;
@@ -63,7 +64,6 @@ interface Term {
 }
 
 export class Scheduler {
-  readonly passes: Passes;
   readonly #options: SchedulerOptions;
   readonly #unsubscribe: () => void;
   #term: Term | null = null;
@@ -77,9 +77,8 @@ export class Scheduler {
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
-    this.passes = new Passes(options.monotonicNow);
     this.#unsubscribe = options.hints.subscribe((hint) => {
-      if (hint.kind === 'schedule') this.#poke();
+      if (hint.kind === 'schedule' || hint.kind === 'missed') this.#poke();
     });
   }
 
@@ -163,7 +162,7 @@ export class Scheduler {
       decided = plan(term.workingSet, nowMs, { limit: batchSize });
       if (decided.placements.length > 0) await this.#write(term, decided);
     } while (decided.placements.length === batchSize);
-    this.passes.complete(startedAtMs);
+    this.#tellSeen(term, nowMs);
     if (startedAtMs - this.#enforcedAtMs >= deadlineMs) {
       this.#enforcedAtMs = startedAtMs;
       await this.#enforceDeadlines(term, nowMs);
@@ -236,6 +235,12 @@ export class Scheduler {
       hints.publish({ kind: 'node', nodeId: applied.nodeId });
       hints.publish({ kind: 'job', jobId: applied.jobId });
     }
+  }
+
+  /** Whoever just submitted may wait for this. */
+  #tellSeen({ feed }: Term, nowMs: number): void {
+    for (const [accountId, toMs] of feed.takeNewest())
+      if (toMs > nowMs - seenWindowMs) this.#options.hints.publish({ kind: 'seen', accountId, toMs });
   }
 
   async #tellReasons(term: Term): Promise<void> {

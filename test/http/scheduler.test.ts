@@ -85,7 +85,7 @@ test('first come, first served; a higher priority goes first; nobody blocks who 
   await report(server, driven(run), released);
   await eventually('the next in line', async () => (await statusOf(first)) === 'ASSIGNED');
   assert.deepEqual([await statusOf(second), await statusOf(large)], ['PENDING', 'PENDING']);
-  assert.equal((await admin.getJob(large.uuid)).queue_position, 1);
+  await eventually('its place in line', async () => (await admin.getJob(large.uuid)).queue_position === 1);
 });
 
 function regionOf(job: Job): string {

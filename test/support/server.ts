@@ -31,7 +31,8 @@ export interface TestServer {
   logLines: string[];
   /** Where the test holds the scheduler's leadership itself (`hasScheduler: false`). */
   leadership: Leadership | null;
-  client(key: KeyPair): Client;
+  /** Of this server, or of the replica at `url`. */
+  client(key: KeyPair, url?: string): Client;
   /** A key made past the API, of this account or of `accountId`. */
   createKey(options?: Partial<NewApiKey>): Promise<KeyPair & { id: string }>;
   createAccount(name: string): Promise<string>;
@@ -81,7 +82,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const check = await createResponseCheck(url);
   const createKey = (key: Partial<NewApiKey> = {}) => makeKey(storage, key);
   const adminKey = await createKey({ preset: 'admin' });
-  const client = (key: KeyPair) => new Client({ url, key, check });
+  const client = (key: KeyPair, at = url) => new Client({ url: at, key, check });
   let stopping: Promise<void> | undefined;
   const stop = () => {
     stopping ??= (async () => {

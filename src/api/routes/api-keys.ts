@@ -1,6 +1,7 @@
 // Routes of API keys: create, list, revoke.
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { type ApiKeyRecord, createApiKey, listApiKeys, revokeApiKey } from '../../db/api-keys.ts';
+import { publishWith } from '../../db/hints.ts';
 import { claimNonce } from '../../db/nonces.ts';
 import {
   ApiKey,
@@ -128,7 +129,9 @@ async function revokeKey(request: FastifyRequest, deps: ApiDeps): Promise<ApiKey
   const id = uuidOf(request, 'API key');
   const record = await deps.database.transaction(async (sql) => {
     if (!(await claimNonce(sql, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
-    return revokeApiKey(sql, { id, accountId: caller.accountId });
+    const revoked = await revokeApiKey(sql, { id, accountId: caller.accountId });
+    if (revoked !== null) await publishWith(sql, { kind: 'key', publicKey: revoked.publicKey });
+    return revoked;
   });
   if (record === null) throw notFound('API key');
   deps.hints.publish({ kind: 'key', publicKey: record.publicKey });

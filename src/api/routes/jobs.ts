@@ -80,7 +80,8 @@ export function jobRoutes(app: FastifyInstance, apiDeps: ApiDeps): void {
       const caller = callerOf(request);
       requirePermission(caller, 'jobs:read');
       const job = await requireJob(uuidOf(request, 'job'), caller, deps);
-      return { ...(await oneJobView(job, deps)), queue_position: queuePosition(job, deps) };
+      const view = await oneJobView(job, deps);
+      return { ...view, queue_position: await queuePosition(view, deps) };
     },
   );
   app.put(
@@ -140,7 +141,6 @@ function accepted(job: SubmittedJob, outcome: SubmitOutcome, deps: JobDeps): Job
       'idempotency_conflict',
       'This Idempotency-Key is in use by a request under way; repeat it.',
     );
-  deps.scheduling.noteSubmit(job.accountId);
   deps.hints.publish({ kind: 'schedule' });
   const record: JobRecord = {
     ...job,
@@ -216,8 +216,9 @@ async function requireJob(id: string, caller: Caller, deps: JobDeps): Promise<Jo
   return job;
 }
 
-function queuePosition(job: JobRecord, deps: JobDeps): number | null {
-  return job.status === 'PENDING' ? deps.scheduling.queuePosition(job.id) : null;
+/** Told with the reason to wait: before a pass has looked there is no line to stand in. */
+async function queuePosition(job: Job, { scheduling }: JobDeps): Promise<number | null> {
+  return job.pending_reason === null ? null : scheduling.queuePosition(job.uuid);
 }
 
 async function oneJobView(job: JobRecord, deps: JobDeps): Promise<Job> {

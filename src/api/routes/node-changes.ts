@@ -147,6 +147,7 @@ async function fenceRuns({ nodeId, actor }: NodeChange, { database, hints }: Api
   const events = runs.map(({ id }) => ({
     runId: id,
     from: null,
+    onlyWhileNodeIs: 'lost' as const,
     event: () => ({ kind: 'node_lost' as const, reason }),
   }));
   for (const applied of await applyRunEvents(database, events, actor))
