@@ -24,6 +24,7 @@ const needs = [
   { packages: ['openssh-client'], isMet: () => hasProgram('ssh'), forDocker: true },
   { packages: ['curl'], isMet: () => hasProgram('curl'), forDocker: true },
   { packages: ['postgresql'], isMet: hasPostgres, forDocker: false },
+  { packages: ['libfaketime'], isMet: () => isInstalled('libfaketime'), forDocker: false },
 ];
 
 /** As root on Debian or Ubuntu: installs what is missing; elsewhere prints the command and ends. */

@@ -13,7 +13,7 @@ import { installTestPackages } from './test-packages.mjs';
  * (FLOTILLA_TEST_POSTGRES). `docker`: in a network namespace with a dockerd of its own; left out by --fast, as is `isSlow`.
  */
 /** Outages, races and floods: they wait or ask a great deal, and --fast leaves them out. */
-const slowHttp = ['database', 'hub', 'malformed', 'scheduler', 'files'].map(
+const slowHttp = ['clock', 'database', 'hub', 'malformed', 'scheduler', 'files'].map(
   (name) => `test/http/${name}.test.ts`,
 );
 
@@ -25,6 +25,8 @@ const passes = [
   {
     name: 'http, system PostgreSQL',
     folders: ['test/http'],
+    // It runs on that one in any case.
+    except: ['test/http/clock.test.ts'],
     postgres: 'system',
     concurrency: 2,
     isSlow: true,

@@ -1,3 +1,4 @@
+// A node whose clock is off: whose time it signs by, and what its operator reads.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Clock } from './clock.ts';

@@ -1,3 +1,4 @@
+// The agent's state file: whole or as it was, also on a full disk.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';

@@ -10,6 +10,7 @@ export interface Leadership {
 /**
  * Takes the leadership when it is free or expired, renews it while it is ours; null when another leads. The epoch rises
  * with every taking, also by who had it before: what a leader knew before it slept is worth nothing afterwards.
+ * An expiry that is further away than its lease was written before the clock was set back: nobody holds it.
  */
 export async function claimLeadership(
   sql: Sql,
@@ -18,12 +19,15 @@ export async function claimLeadership(
   const [row] = await sql.query<{ epoch: number }>(
     {
       name: 'claim_leadership',
-      text: `insert into leaderships as l (name, holder, epoch, expires_at)
-        values ($1, $2, 1, flotilla_now() + $3 * interval '1 millisecond')
+      text: `insert into leaderships as l (name, holder, epoch, expires_at, lease_ms)
+        values ($1, $2, 1, flotilla_now() + $3 * interval '1 millisecond', $3)
         on conflict (name) do update set holder = excluded.holder, expires_at = excluded.expires_at,
+          lease_ms = excluded.lease_ms,
           epoch = case when l.holder = excluded.holder and l.expires_at >= flotilla_now() then l.epoch
             else l.epoch + 1 end
         where l.holder = excluded.holder or l.expires_at < flotilla_now()
+          -- A minute more: this statement may have waited for the row that its holder was renewing.
+          or l.expires_at > flotilla_now() + (l.lease_ms + 60000) * interval '1 millisecond'
         returning epoch`,
     },
     [claim.name, claim.holder, claim.leaseMs],

@@ -18,6 +18,7 @@ import { defaultRetention, enforceRetention } from '../db/retention.ts';
 import { Gateway } from '../gateway/gateway.ts';
 import { Hub } from '../hub/hub.ts';
 import type { AgentIdentity } from '../hub/session.ts';
+import { ClockWatch } from '../scheduler/clock-watch.ts';
 import { Scheduler } from '../scheduler/loop.ts';
 import { Passes } from '../scheduler/passes.ts';
 import { QueuePositions } from '../scheduler/queue-positions.ts';
@@ -86,6 +87,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     newToken,
     monotonicNow,
     timers,
+    clockWatch: new ClockWatch({ database, monotonicNow, log }),
     ...(options.lostAfterMs === undefined ? {} : { lostAfterMs: options.lostAfterMs }),
     ...(options.trustTenants === undefined ? {} : { trustTenants: options.trustTenants }),
   });

@@ -1,3 +1,4 @@
+// The program's own log on a disk without space.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';

@@ -18,6 +18,7 @@ import { type Plan, plan } from '../domain/placement.ts';
 import { createWorkingSet, type WorkingSet } from '../domain/placement-working-set.ts';
 import { defaultLostAfterMs } from '../domain/silence.ts';
 import { pause, type Timers } from '../domain/timers.ts';
+import type { ClockWatch } from './clock-watch.ts';
 import { Feed } from './feed.ts';
 import { drainNodes } from './node-drain.ts';
 import { NodeLoss } from './node-loss.ts';
@@ -34,6 +35,8 @@ export interface SchedulerOptions {
   newToken: (length: number) => string;
   monotonicNow: () => number;
   timers: Timers;
+  /** Absent: the database's clock is trusted, whatever it says. */
+  clockWatch?: ClockWatch;
   lostAfterMs?: number;
   trustTenants?: boolean;
 }
@@ -113,6 +116,7 @@ export class Scheduler {
       try {
         await this.#lead();
         if (this.#term !== null) await this.#pass(this.#term);
+        else await this.#clockJumped(null);
       } catch (error) {
         this.#options.log.warn({ err: error }, 'A scheduler pass failed; the next one begins afresh.');
         // What was written is uncertain: read everything again.
@@ -169,9 +173,15 @@ export class Scheduler {
     }
     if (!isReviewDue) return;
     this.#reviewedAtMs = startedAtMs;
+    if (await this.#clockJumped(term)) return;
     await this.#tellReasons(term);
     await drainNodes(this.#options, this.#actor(term.leadership));
     await term.nodeLoss.review(nowMs);
+  }
+
+  /** true: what was just read by the database's clock means nothing; the next look will do. */
+  async #clockJumped(term: Term | null): Promise<boolean> {
+    return (await this.#options.clockWatch?.look(term?.leadership ?? null)) ?? false;
   }
 
   #actor({ holder }: Leadership): Record<string, unknown> {
@@ -221,6 +231,8 @@ export class Scheduler {
     const { database, hints } = this.#options;
     const actor = this.#actor(term.leadership);
     const due = term.feed.deadlines.due(nowMs);
+    const runs = await listDueRuns(database, dueBatch);
+    if (due.length + runs.length === 0 || (await this.#clockJumped(term))) return;
     if (due.length > 0) {
       const failed = await failUnassignedJobs(database, due, term.leadership.holder);
       for (const jobId of failed) {
@@ -228,7 +240,6 @@ export class Scheduler {
         hints.publish({ kind: 'job', jobId });
       }
     }
-    const runs = await listDueRuns(database, dueBatch);
     const events = runs.map((run) => ({ runId: run.id, from: null, event: () => ({ kind: run.kind }) }));
     for (const applied of await applyRunEvents(database, events, actor)) {
       if (applied.kind !== 'applied') continue;

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { Client } from '../../src/sdk/client.ts';
+import { createFakeClock } from '../support/fake-clock.ts';
 import { counted, countingScript } from './support/counting.ts';
 import { containersOf, needsDocker } from './support/docker.ts';
 import { eventually } from './support/eventually.ts';
-import { createFakeClock } from './support/fake-clock.ts';
 import { aScript, completeLog, createPlace, onlyRunOf, type Place, untilStatus } from './support/place.ts';
 import { tryTcp } from './support/tcp.ts';
 

@@ -26,15 +26,15 @@ interface Instance {
   abandon(): void;
 }
 
-/** FLOTILLA_TEST_POSTGRES chooses: `embedded` (default) or `system`. */
-export async function startTestPostgres(): Promise<TestPostgres> {
-  const kind = process.env.FLOTILLA_TEST_POSTGRES ?? 'embedded';
+/** FLOTILLA_TEST_POSTGRES chooses: `embedded` (default) or `system`; with `env` for its processes it is the system's. */
+export async function startTestPostgres({ env }: { env?: NodeJS.ProcessEnv } = {}): Promise<TestPostgres> {
+  const kind = env === undefined ? (process.env.FLOTILLA_TEST_POSTGRES ?? 'embedded') : 'system';
   assert.ok(
     kind === 'embedded' || kind === 'system',
     `FLOTILLA_TEST_POSTGRES is embedded or system, not ${kind}`,
   );
   const folder = mkdtempSync('/tmp/flotilla-pg-');
-  const instance = kind === 'embedded' ? embedded(folder) : system(folder);
+  const instance = kind === 'embedded' ? embedded(folder) : system(folder, env);
   const abandon = () => {
     instance.abandon();
     rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
@@ -87,7 +87,7 @@ function embedded(dataDirectory: string): Instance {
   };
 }
 
-function system(folder: string): Instance {
+function system(folder: string, env: NodeJS.ProcessEnv = {}): Instance {
   const binaries = systemBinaries();
   const data = join(folder, 'data');
   const sockets = join(folder, 'sockets');
@@ -103,6 +103,7 @@ function system(folder: string): Instance {
       // A session of its own, so that Ctrl-C does not end it before the tests' own clean-up.
       running = spawn(join(binaries, 'postgres'), [...options, '-c', 'max_connections=200'], {
         ...user,
+        env: { ...process.env, ...env },
         stdio: 'ignore',
         detached: true,
       });

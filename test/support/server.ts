@@ -44,6 +44,8 @@ export interface TestServer {
 export type TestServerOptions = Partial<ControlPlaneOptions> & {
   /** false: the test leads, so that nothing is placed unless the test does. */
   hasScheduler?: boolean;
+  /** Another than this process's, ended by who made it. */
+  postgres?: TestPostgres;
 };
 
 let shared: Promise<TestPostgres> | undefined;
@@ -64,8 +66,7 @@ export function sharedPostgres(): Promise<TestPostgres> {
 
 /** Started for the whole file and stopped after its last test. */
 export async function startTestServer(options: TestServerOptions = {}): Promise<TestServer> {
-  const { hasScheduler = true, ...settings } = options;
-  const postgres = await sharedPostgres();
+  const { hasScheduler = true, postgres = await sharedPostgres(), ...settings } = options;
   const dataDirectory = mkdtempSync(join(tmpdir(), 'flotilla-http-'));
   const logLines: string[] = [];
   const log = pino({ level: 'warn', base: null }, { write: (line) => void logLines.push(line) });
