@@ -1,9 +1,10 @@
-// What is left of a container beside itself: its processes, and its place on the node's network.
+// What there is of a container beside the engine: its processes, and its place on the node's network.
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { Cgroups } from './cgroup.ts';
 import { type DockerClient, EngineRefusal } from './docker-client.ts';
 import type { EngineInfo } from './docker-shapes.ts';
+import { FirstProcesses } from './first-processes.ts';
 
 const askTimeoutMs = 2_000;
 /** Where containers are that no network of ours was made for. */
@@ -12,6 +13,7 @@ const defaultNetwork = 'bridge';
 export class DockerRemains {
   readonly #client: DockerClient;
   readonly #cgroups = new Cgroups();
+  readonly #firstProcesses = new FirstProcesses();
   /** The engine's containers are processes of this machine; null until it was found out. */
   #isEngineHere: boolean | null = null;
 
@@ -19,9 +21,15 @@ export class DockerRemains {
     this.#client = client;
   }
 
-  /** A living process of the container: it shows where the engine puts cgroups. */
-  async learn(containerId: string, pid: number | undefined): Promise<void> {
-    if (pid !== undefined && pid > 0) await this.#cgroups.learn(containerId, pid);
+  /** The container's first process: it is what a signal goes to, and shows where the engine puts cgroups. */
+  async learn(containerId: string, pid = 0): Promise<void> {
+    this.#firstProcesses.note(containerId, pid);
+    if (pid > 0) await this.#cgroups.learn(containerId, pid);
+  }
+
+  /** False when it is the engine's turn to signal it. */
+  signal(containerId: string, signalName: string): boolean {
+    return this.#firstProcesses.signal(containerId, signalName);
   }
 
   /** How many processes live after they were killed; null when they could not be seen. */

@@ -104,9 +104,8 @@ export class DockerRuntime implements Runtime {
     const found = (await this.#orNull({
       path: `/containers/${containerId}/json`,
     })) as ContainerInspect | null;
-    if (found === null) return null;
-    await this.#remains.learn(containerId, found.State.Pid);
-    return containerState(found);
+    await this.#remains.learn(containerId, found?.State.Pid);
+    return found === null ? null : containerState(found);
   }
 
   async containerAddress(containerId: string): Promise<ContainerAddress | null> {
@@ -222,6 +221,7 @@ export class DockerRuntime implements Runtime {
   }
 
   async signalContainer(containerId: string, signalName: string): Promise<void> {
+    if (this.#remains.signal(containerId, signalName)) return;
     // 404: removed, 409: not running. Both mean that nothing is left to signal.
     await this.#unless([404, 409], {
       path: `/containers/${containerId}/kill`,
