@@ -13,12 +13,12 @@ import {
 import { atMost, type Figure, median } from '../support/figures.ts';
 import { type Flotilla, startUp } from '../support/flotilla.ts';
 import { endChild, type Workspace } from '../support/workspace.ts';
+import { benchEarlyStops } from './stop-early.ts';
 
 const honours = ['sleep', '3600'];
 const ignores = ['sh', '-c', 'trap "" TERM; while :; do sleep 1; done'];
 const graceMs = 1_000;
 const manyCount = 20;
-const submitAtOnce = 16;
 
 interface Scene {
   flotilla: Flotilla;
@@ -29,32 +29,33 @@ interface Scene {
 
 export async function benchStop(workspace: Workspace, { isQuick }: { isQuick: boolean }): Promise<Figure[]> {
   const sizes = isQuick
-    ? { honoured: 6, ignored: 2, pending: 300 }
-    : { honoured: 15, ignored: 4, pending: 1_000 };
+    ? { honoured: 6, ignored: 2, pending: 300, pulls: 2 }
+    : { honoured: 15, ignored: 4, pending: 1_000, pulls: 7 };
   const scene = await openScene(workspace);
   const honoured = await pairs(scene, { command: honours, rounds: sizes.honoured });
   const ignored = await pairs(scene, { command: ignores, rounds: sizes.ignored });
-  const many = { ours: await manyOurs(scene), bare: await manyBare(scene) };
-  const pendingMs = await pendingOneByOne(scene, sizes.pending);
+  const many = {
+    ours: await manyOurs(scene, stopEach),
+    inOneCall: await manyOurs(scene, stopInOneCall),
+    bare: await manyBare(scene),
+  };
+  const early = await benchEarlyStops(scene, sizes);
   scene.deaths.close();
   await endChild(scene.flotilla.child);
   return [
+    ...early,
     ...pairFigures(honoured, ignored),
-    {
-      ...{ section: 'stop', name: `${manyCount} at once, all dead`, unit: 'ms', value: many.ours },
-      floor: { name: 'docker stop', value: many.bare, ratio: many.ours / many.bare },
-      goal: atMost(many.ours, 800, 'ms'),
-    },
-    {
-      ...{
-        section: 'stop',
-        name: `${sizes.pending} PENDING, one request each in turn`,
-        unit: 'ms',
-        value: pendingMs,
-      },
-      floor: { name: 'each', value: pendingMs / sizes.pending },
-    },
+    manyFigure('at once', many.ours, many.bare),
+    manyFigure('in one call', many.inOneCall, many.bare),
   ];
+}
+
+function manyFigure(how: string, ours: number, bare: number): Figure {
+  return {
+    ...{ section: 'stop', name: `${manyCount} RUNNING ${how}, all dead`, unit: 'ms', value: ours },
+    floor: { name: 'docker stop', value: bare, ratio: ours / bare },
+    goal: atMost(ours, 800, 'ms'),
+  };
 }
 
 async function openScene(workspace: Workspace): Promise<Scene> {
@@ -111,12 +112,17 @@ function settle(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 150));
 }
 
-async function manyOurs({ flotilla, docker, deaths }: Scene): Promise<number> {
+type StopMany = (flotilla: Flotilla, uuids: string[]) => Promise<unknown>;
+
+const stopEach: StopMany = ({ client }, uuids) => Promise.all(uuids.map((uuid) => client.jobs.cancel(uuid)));
+const stopInOneCall: StopMany = ({ client }, uuids) => client.jobs.cancelAll({ filter: { uuid: uuids } });
+
+async function manyOurs({ flotilla, docker, deaths }: Scene, stop: StopMany): Promise<number> {
   const uuids = await runJobs(flotilla, { command: honours, count: manyCount });
   const containerIds = await Promise.all(uuids.map((uuid) => containerOfJob(docker, uuid)));
   await settle();
   const askedAt = performance.now();
-  const answered = Promise.all(uuids.map((uuid) => flotilla.client.jobs.cancel(uuid)));
+  const answered = stop(flotilla, uuids);
   const diedAt = await Promise.all(containerIds.map((id) => deaths.diedAt(id)));
   await answered;
   await Promise.all(uuids.map((uuid) => flotilla.client.jobs.cancel(uuid, { wait_ms: 30_000 })));
@@ -145,19 +151,6 @@ async function runJobs(
   );
   await Promise.all(jobs.map((job) => untilStatus(flotilla, job.uuid, 'RUNNING')));
   return jobs.map((job) => job.uuid);
-}
-
-/** Jobs that no node can take, stopped one after the other. */
-async function pendingOneByOne({ flotilla }: Scene, count: number): Promise<number> {
-  const uuids: string[] = [];
-  let left = count;
-  const submit = async () => {
-    while (left-- > 0) uuids.push((await submitJob(flotilla, { command: honours, gpuCount: 1 })).uuid);
-  };
-  await Promise.all(Array.from({ length: submitAtOnce }, submit));
-  const askedAt = performance.now();
-  for (const uuid of uuids) await flotilla.client.jobs.cancel(uuid);
-  return performance.now() - askedAt;
 }
 
 function pairFigures(honoured: Pair[], ignored: Pair[]): Figure[] {

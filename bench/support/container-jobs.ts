@@ -7,12 +7,18 @@ import type { Flotilla } from './flotilla.ts';
 const pollMs = 3;
 const limitMs = 60_000;
 
+interface ImageName {
+  image: string;
+  tag: string;
+  host?: string;
+}
+
 export function submitJob(
   { client }: Flotilla,
-  options: { command: string[]; stopGraceMs?: number; gpuCount?: number },
+  options: { command: string[]; stopGraceMs?: number; gpuCount?: number; image?: ImageName },
 ): Promise<Job> {
   const { command, stopGraceMs, gpuCount } = options;
-  const container = { ...image, command, ports: [], env: { PURPOSE: 'benchmark' } };
+  const container = { ...(options.image ?? image), command, ports: [], env: { PURPOSE: 'benchmark' } };
   const body: CreateJobBody = {
     ...{ task: 'BATCH', title: 'benchmark', max_timeout_run_ms: 600_000, max_timeout_assign_ms: 600_000 },
     ...(gpuCount === undefined ? {} : { gpu_count: gpuCount }),

@@ -5,8 +5,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 
 export interface RegistryOptions {
-  /** The layer comes in small pieces. */
+  /** The layer comes in small pieces, 10 MB a second. */
   isSlow?: boolean;
+  /** Between two of them. */
+  pieceMs?: number;
   /** Nobody's password is right. */
   isPrivate?: boolean;
 }
@@ -108,7 +110,8 @@ export class FakeRegistry {
     response.writeHead(200, { 'Content-Length': this.blobBytes });
     response.write(Buffer.alloc(100_000));
     if (!this.#options.isSlow) return;
-    const timer = setInterval(() => response.write(Buffer.alloc(1_000_000)), 100);
+    const { pieceMs = 100 } = this.#options;
+    const timer = setInterval(() => response.write(Buffer.alloc(10_000 * pieceMs)), pieceMs);
     response.on('close', () => clearInterval(timer));
   }
 }
