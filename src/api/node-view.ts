@@ -17,7 +17,7 @@ export function nodeView(node: NodeRecord): Node {
     uuid: node.id,
     name: node.name,
     status: node.status,
-    status_reason: statusReason(node),
+    status_reason: reasonOf(node),
     is_cordoned: node.isCordoned,
     drain: drainView(node),
     awaits_restore_word: node.awaitsWord,
@@ -70,8 +70,8 @@ function gbOf(bytes: number): number {
 const restoreReason =
   'The database was restored to an earlier state: the node removes nothing and takes no work until "flotilla node accept-restore".';
 
-function statusReason({ awaitsWord, statusReason: reason, cordonReason }: NodeRecord): string | null {
-  return awaitsWord ? restoreReason : (reason ?? cordonReason);
+function reasonOf({ awaitsWord, statusReason, cordonReason, inventory }: NodeRecord): string | null {
+  return awaitsWord ? restoreReason : (statusReason ?? inventory?.engine_note ?? cordonReason);
 }
 
 function drainView({ drain, runCount }: NodeRecord): Node['drain'] {

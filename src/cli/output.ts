@@ -40,6 +40,7 @@ const statusStyles: Record<string, Style> = {
   CANCELLED: 'gray',
   ready: 'green',
   unreachable: 'yellow',
+  not_ready: 'yellow',
   lost: 'red',
   offline: 'gray',
   cordoned: 'yellow',

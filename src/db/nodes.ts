@@ -6,6 +6,7 @@ import { countRows, type ListQuery, type ListResult, orderAndPage, whereOf } fro
 
 /** How a node is shown: what hinders it most comes first. `n` is nodes. */
 export const shownStatus = `(case when n.status <> 'ready' then n.status
+  when n.inventory ->> 'engine_note' is not null then 'not_ready'
   when n.drain_deadline_at is not null then 'draining'
   when n.is_cordoned or n.awaits_word then 'cordoned' else 'ready' end)`;
 
@@ -188,9 +189,17 @@ function toOrphan(stored: StoredOrphan): Orphan {
 /** The machine changed, or its free space did; what placements rest on moves the version. */
 export async function updateInventory(sql: Sql, nodeId: string, inventory: Inventory): Promise<void> {
   await sql.query(
-    `update nodes set inventory = $2, isolation = $3, cpu_count = $4, ram_bytes = $5, storage_bytes = $6, gpus = $7,
-       version = version + 1, changed_in = pg_current_xact_id(), updated_at = flotilla_now()
-     where id = $1`,
+    `with before as (
+       select inventory ->> 'engine_note' as engine_note from nodes where id = $1 for update
+     ), changed as (
+       update nodes set inventory = $2, isolation = $3, cpu_count = $4, ram_bytes = $5, storage_bytes = $6, gpus = $7,
+         version = version + 1, changed_in = pg_current_xact_id(), updated_at = flotilla_now()
+       where id = $1 returning inventory ->> 'engine_note' as engine_note
+     )
+     insert into node_events (node_id, kind, actor, detail)
+     select $1, case when c.engine_note is null then 'engine_back' else 'engine_away' end, '{"kind": "node"}',
+       jsonb_strip_nulls(jsonb_build_object('reason', c.engine_note))
+     from before b, changed c where (b.engine_note is null) <> (c.engine_note is null)`,
     [
       nodeId,
       JSON.stringify(inventory),

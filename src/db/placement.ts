@@ -91,7 +91,8 @@ export async function listChangedJobs(sql: Sql, since: string): Promise<PendingJ
 
 const selectChangedNodes = {
   name: 'select_changed_nodes',
-  text: `select n.id, n.account_id, n.version, n.status = 'ready' and not n.is_cordoned and not n.awaits_word as is_schedulable,
+  text: `select n.id, n.account_id, n.version, n.status = 'ready' and not n.is_cordoned and not n.awaits_word
+        and n.inventory ->> 'engine_note' is null as is_schedulable,
       n.status = 'removed' as is_removed, n.region_code,
       n.isolation, n.cpu_count, n.ram_bytes, n.storage_bytes, n.cpu_allocated, n.ram_allocated, n.storage_allocated,
       n.gpus, array(select g.gpu_uuid from gpu_allocations g where g.node_id = n.id) as allocated

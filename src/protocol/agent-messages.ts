@@ -50,6 +50,14 @@ export const Inventory = Type.Object({
   cgroup_version: Type.Integer({ minimum: 1, maximum: 2 }),
   operating_system: Type.String({ maxLength: 256 }),
   isolation: Words(['enforced', 'none']),
+  engine_note: Type.Optional(
+    Nullable(
+      Type.String({
+        maxLength: 1024,
+        description: 'why the engine does not answer, if so; the rest is as it was before',
+      }),
+    ),
+  ),
   isolation_note: Type.Optional(
     Nullable(Type.String({ maxLength: 1024, description: 'why isolation is not enforced, if so' })),
   ),

@@ -4,7 +4,8 @@ import { ListOf } from './list.ts';
 import { Labels, Nullable, Timestamp, Uuid, Words } from './schema.ts';
 
 export const nodeStatuses = [
-  ...['offline', 'ready', 'unreachable', 'lost'],
+  // `not_ready`: it is heard, but its container engine does not answer.
+  ...['offline', 'ready', 'not_ready', 'unreachable', 'lost'],
   ...['cordoned', 'draining', 'removed'],
 ] as const;
 export type NodeStatus = (typeof nodeStatuses)[number];
@@ -141,7 +142,7 @@ export const RemoveNodeBody = Type.Object(
 export type RemoveNodeBody = Static<typeof RemoveNodeBody>;
 
 export const nodeEventKinds = [
-  ...['registered', 'ready', 'unreachable', 'lost'],
+  ...['registered', 'ready', 'unreachable', 'lost', 'engine_away', 'engine_back'],
   ...['cordoned', 'uncordoned', 'drain_requested', 'drained', 'removed'],
   ...['restore_suspected', 'restore_accepted'],
 ] as const;
