@@ -3,10 +3,10 @@
 import type { JobRecord } from '../db/job-rows.ts';
 import type { JobRunRecord } from '../db/job-runs.ts';
 import type { ContainerSpec } from '../domain/job.ts';
+import { toUsd } from '../domain/price.ts';
 import type { TeardownRecord } from '../domain/transition.ts';
 import type { Job, PendingReason } from '../protocol/job.ts';
 import type { JobRun, PullProgress } from '../protocol/job-run.ts';
-
 import { accessTokens, type GatewayAddress, nodeUrls } from './node-urls.ts';
 
 const mask = '***';
@@ -94,7 +94,7 @@ export function jobRunView(run: JobRunRecord, gateway: GatewayAddress): JobRun {
     started_at_ms: run.startedAtMs,
     ended_at_ms: run.endedAtMs,
     duration_ms: durationMs(run),
-    hourly_rate_usd: run.hourlyRateUsd,
+    hourly_rate_usd: toUsd(run.hourlyRateMicros),
     node_urls: nodeUrls(run.ports, gateway),
     container_access_tokens: accessTokens(run.accessToken),
     refused_connection_count: run.refusedCount,

@@ -29,7 +29,8 @@ export interface JobRunRecord {
   gpuUuids: readonly string[];
   progress: unknown;
   imageDigest: string | null;
-  hourlyRateUsd: number;
+  /** Fixed at the placement. */
+  hourlyRateMicros: number;
   ports: readonly PublishedPort[];
   /** In clear; null when there is none, or once it is revoked. */
   accessToken: string | null;
@@ -64,7 +65,7 @@ interface JobRunRow {
   gpu_uuids: string[];
   progress: unknown;
   image_digest: string | null;
-  hourly_rate_usd: number;
+  hourly_rate_micros: number;
   ports: StoredPorts;
   token_sealed: Buffer | null;
   refused_count: number;
@@ -128,7 +129,7 @@ function toJobRunRecord(row: JobRunRow, vault: Vault): JobRunRecord {
     gpuUuids: row.gpu_uuids,
     progress: row.progress,
     imageDigest: row.image_digest,
-    hourlyRateUsd: row.hourly_rate_usd,
+    hourlyRateMicros: row.hourly_rate_micros,
     ports: row.status === 'RUNNING' ? toPublishedPorts(row.ports) : [],
     accessToken: openToken(vault, row.id, row.token_sealed),
     refusedCount: row.refused_count,

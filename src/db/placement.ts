@@ -151,6 +151,8 @@ export interface PlannedRun {
   ramBytes: number;
   storageBytes: number;
   gpuUuids: readonly string[];
+  /** Its price, in micro-dollars; absent: nothing. */
+  hourlyRateMicros?: number;
   /** The run's access token, sealed; absent: none. */
   sealedToken?: Buffer;
 }
@@ -171,6 +173,7 @@ export async function writePlan(
     ram: run.ramBytes,
     storage: run.storageBytes,
     gpus: run.gpuUuids,
+    rate: run.hourlyRateMicros ?? 0,
     token: run.sealedToken === undefined ? null : `\\x${run.sealedToken.toString('hex')}`,
   }));
   const placed = await sql.query<{ placed_job: string }>(
