@@ -8,6 +8,7 @@ import {
   type Hello,
   type LogChunk,
   type ServerMessage,
+  silenceLimitMs,
   type Welcome,
 } from '../protocol/agent-messages.ts';
 import { type Clock, sleep } from './clock.ts';
@@ -51,9 +52,6 @@ const maxRetryMs = 5_000;
 const refusedRetryMs = 30_000;
 const handshakeMs = 10_000;
 const welcomeMs = 10_000;
-/** Silence of so many heartbeats is a lost connection; at least `minSilenceMs`. */
-const silentHeartbeats = 3;
-const minSilenceMs = 3_000;
 const firstHeartbeatMs = 5_000;
 /** Log bytes in the socket's buffer; a report waits behind these at most. */
 const maxLogBufferBytes = 1024 * 1024;
@@ -250,7 +248,7 @@ class Connection {
   /** Heartbeats say that we live; the pong to our ping says that the server does. */
   #beat(socket: ControlSocket, heartbeatMs: number): void {
     const silentMs = this.#options.clock.nowMs() - this.#heardAtMs;
-    if (silentMs > Math.max(minSilenceMs, silentHeartbeats * heartbeatMs)) {
+    if (silentMs > silenceLimitMs(heartbeatMs)) {
       this.#options.log.warn({ silent_ms: Math.round(silentMs) }, 'the server is silent; connecting anew');
       socket.terminate();
       return;

@@ -9,7 +9,7 @@ import type { Database } from '../db/database.ts';
 import { countRefused } from '../db/gateway-ports.ts';
 import type { Hint, Hints } from '../db/hints.ts';
 import { listNodeRuns, type NodeRun } from '../db/job-runs.ts';
-import { connectNode, listSilentNodes, renewLeases, reviveNodes } from '../db/node-leases.ts';
+import { connectNode } from '../db/node-leases.ts';
 import { updateInventory } from '../db/nodes.ts';
 import { defaultLogCap } from '../db/run-logs.ts';
 import type { Vault } from '../db/vault.ts';
@@ -23,15 +23,18 @@ import {
   type NodePort,
   protocolVersion,
   type Report,
+  silenceLimitMs,
 } from '../protocol/agent-messages.ts';
 import { upgradeRefusal } from '../protocol/upgrade-refusal.ts';
 import { orderOf, toDesiredRun } from './desired.ts';
 import { killAtHello, killEnded } from './kill-list.ts';
+import { renewHeard } from './leases.ts';
 import { createLogSink } from './log-sink.ts';
-import { refuseRemoved, tellStandings } from './node-standing.ts';
+import { refuseRemoved, refuseRevoked, tellStandings } from './node-standing.ts';
 import { judgeOrphans } from './orphans.ts';
 import { createReportSink } from './reports.ts';
 import { type AgentIdentity, AgentSession, type AgentSocket, type CorkedStream } from './session.ts';
+import { Wakefulness } from './wakefulness.ts';
 
 export interface HubOptions {
   database: Database;
@@ -59,6 +62,9 @@ export class Hub {
   readonly #sockets = new WebSocketServer({ noServer: true, maxPayload: maxMessageBytes });
   /** By node; a newer connection takes the place of an older one. */
   readonly #sessions = new Map<string, AgentSession>();
+  /** Those that have not said hello included. */
+  readonly #connected = new Set<AgentSession>();
+  readonly #wakefulness: Wakefulness;
   readonly #heard = new Set<string>();
   readonly #dirty = new Set<string>();
   readonly #reports: ReturnType<typeof createReportSink>;
@@ -70,6 +76,8 @@ export class Hub {
   constructor(options: HubOptions) {
     this.#options = options;
     const { database, hints, log, monotonicNow, timers } = options;
+    const { heartbeatMs = defaultHeartbeatMs } = options;
+    this.#wakefulness = new Wakefulness(monotonicNow, silenceLimitMs(heartbeatMs) - leaseFlushMs);
     const onError = (error: unknown) =>
       log.error({ err: error }, 'The hub could not write what agents sent.');
     this.#reports = createReportSink({
@@ -88,10 +96,13 @@ export class Hub {
       if (hint.kind === 'node') this.#look(hint.nodeId);
       if (hint.kind === 'key') this.#expel(hint.publicKey);
       if (hint.kind === 'dial') this.#dial(hint);
+      if (hint.kind === 'missed') this.#resync();
     });
     this.#endings = [
       unsubscribe,
-      every(timers, leaseFlushMs, () => void this.#flushLeases()),
+      every(timers, leaseFlushMs, () => {
+        if (this.#isAwake()) void this.#flushLeases();
+      }),
       every(timers, resyncMs, () => this.#resync()),
     ];
   }
@@ -141,12 +152,29 @@ export class Hub {
   accept(socket: AgentSocket, stream: CorkedStream, identity: AgentIdentity): void {
     const { log, timers } = this.#options;
     const events = {
-      message: (session: AgentSession, message: AgentMessage) => this.#receive(session, message),
+      message: (session: AgentSession, message: AgentMessage) => {
+        if (this.#isAwake()) this.#receive(session, message);
+      },
       closed: (session: AgentSession) => this.#forget(session),
       malformed: (session: AgentSession, text: string) =>
         log.warn({ node_uuid: session.identity.nodeId, text }, 'Malformed agent message.'),
     };
-    new AgentSession(socket, stream, { identity, events, timers });
+    this.#connected.add(new AgentSession(socket, stream, { identity, events, timers }));
+  }
+
+  /**
+   * A process that was stopped lets go of its agents before it hears what they said: they have gone elsewhere since, and
+   * said what came later there.
+   */
+  #isAwake(): boolean {
+    const sleptMs = this.#wakefulness.note();
+    if (sleptMs === null) return true;
+    this.#options.log.warn(
+      { slept_ms: Math.round(sleptMs) },
+      'This process was stopped; its agents dial again.',
+    );
+    for (const session of this.#connected) session.terminate();
+    return false;
   }
 
   #receive(session: AgentSession, message: AgentMessage): void {
@@ -261,10 +289,8 @@ export class Hub {
 
   /** A revoked key ends the connection it opened. */
   #expel(publicKey: string): void {
-    for (const session of this.#sessions.values()) {
-      if (session.identity.publicKey === publicKey)
-        session.refuse('key_expired', 'The key of this node was revoked.');
-    }
+    for (const session of this.#sessions.values())
+      if (session.identity.publicKey === publicKey) refuseRevoked(session);
   }
 
   #replace(nodeId: string, session: AgentSession): void {
@@ -274,6 +300,7 @@ export class Hub {
   }
 
   #forget(session: AgentSession): void {
+    this.#connected.delete(session);
     const { nodeId } = session.identity;
     if (this.#sessions.get(nodeId) !== session) return;
     this.#sessions.delete(nodeId);
@@ -302,7 +329,8 @@ export class Hub {
 
   #resync(): void {
     for (const nodeId of this.#sessions.keys()) this.#markDirty(nodeId);
-    if (this.#sessions.size > 0) this.#tellStandings();
+    if (this.#sessions.size === 0) return;
+    this.#tellStandings();
   }
 
   #tellStandings(): void {
@@ -347,20 +375,10 @@ export class Hub {
     const nodeIds = [...this.#heard].filter((nodeId) => this.#sessions.has(nodeId));
     this.#heard.clear();
     if (nodeIds.length === 0) return;
-    const { database, hints, log } = this.#options;
+    const { database, hints, log, leaseMs = defaultLeaseMs } = this.#options;
     try {
-      await renewLeases(database, { nodeIds, leaseMs: this.#options.leaseMs ?? defaultLeaseMs });
-      const silent = await listSilentNodes(database);
-      const mine = silent.filter((node) => nodeIds.includes(node.id));
-      if (mine.length === 0) return;
-      // A lost node's runs were given up: it must say hello again to learn which.
-      for (const node of mine)
-        if (node.status === 'lost') this.#sessions.get(node.id)?.close('say hello again');
-      await reviveNodes(
-        database,
-        mine.filter((node) => node.status === 'unreachable').map((node) => node.id),
-      );
-      hints.publish({ kind: 'schedule' });
+      const isNews = await renewHeard(database, { nodeIds, leaseMs }, this.#sessions);
+      if (isNews) hints.publish({ kind: 'schedule' });
     } catch (error) {
       for (const nodeId of nodeIds) this.#heard.add(nodeId);
       log.warn({ err: error }, 'Leases could not be renewed; trying again.');

@@ -1,4 +1,5 @@
 // What the database says of connected nodes themselves: one was removed, or may clean up again after a restore.
+import { listRevokedNodeKeys } from '../db/api-keys.ts';
 import type { Sql } from '../db/database.ts';
 import { listStandings } from '../db/node-restore.ts';
 import type { AgentSession } from './session.ts';
@@ -11,8 +12,16 @@ export function refuseRemoved(session: AgentSession): void {
   );
 }
 
-/** One look; hints of removals and words may get lost, so it is taken again and again. */
+/** The last word to an agent whose key is worth nothing any more. */
+export function refuseRevoked(session: AgentSession): void {
+  session.refuse('key_expired', 'The key of this node was revoked.');
+}
+
+/** One look; hints of removals, words and revoked keys may get lost, so it is taken again and again. */
 export async function tellStandings(sql: Sql, sessions: ReadonlyMap<string, AgentSession>): Promise<void> {
+  const revoked = new Set(await listRevokedNodeKeys(sql));
+  for (const session of sessions.values())
+    if (revoked.has(session.identity.publicKey)) refuseRevoked(session);
   const waiting = [...sessions].filter(([, session]) => session.awaitsWord);
   const nodeIds = [...sessions.keys()];
   const standings = await listStandings(sql, { nodeIds, waitingIds: waiting.map(([id]) => id) });

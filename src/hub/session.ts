@@ -61,6 +61,7 @@ export class AgentSession {
   readonly #events: SessionEvents;
   readonly #stopPings: () => void;
   #isAlive = true;
+  #isOver = false;
   #sentPorts: string | null = null;
   #isGathering = false;
 
@@ -124,11 +125,14 @@ export class AgentSession {
     this.#socket.close(1001, reason);
   }
 
+  /** At once; what has arrived and was not heard yet is not heard any more. */
   terminate(): void {
+    this.#isOver = true;
     this.#socket.terminate();
   }
 
   #receive(text: string): void {
+    if (this.#isOver) return;
     const message = parse(text);
     this.#isAlive = true;
     if (message !== null) {

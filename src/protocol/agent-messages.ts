@@ -16,6 +16,11 @@ export const agentDataPath = '/v1/agent/data';
 /** The protocol word of that upgrade; after it the server opens streams. */
 export const dataProtocol = 'flotilla-data';
 
+/** Without a word for this long each side takes the connection for lost; the agent then dials again, perhaps elsewhere. */
+export function silenceLimitMs(heartbeatMs: number): number {
+  return Math.max(3_000, 3 * heartbeatMs);
+}
+
 const Bytes = Type.Integer({ minimum: 0 });
 const Duration = Type.Integer({ minimum: 0 });
 const Attempt = Type.Integer({ minimum: 1 });
