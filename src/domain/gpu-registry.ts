@@ -31,3 +31,22 @@ export function findRegistryGpu(card: GpuModel, registry: readonly RegistryGpu[]
   );
   return found[0]?.entry ?? null;
 }
+
+/** Finds entries again and again: a fleet has few kinds of card. */
+export class RegistryIndex {
+  readonly #registry: readonly RegistryGpu[];
+  readonly #found = new Map<string, RegistryGpu | null>();
+
+  constructor(registry: readonly RegistryGpu[]) {
+    this.#registry = registry;
+  }
+
+  find(card: GpuModel): RegistryGpu | null {
+    const key = `${card.vramMib} ${card.name}`;
+    const known = this.#found.get(key);
+    if (known !== undefined) return known;
+    const found = findRegistryGpu(card, this.#registry);
+    this.#found.set(key, found);
+    return found;
+  }
+}

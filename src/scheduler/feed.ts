@@ -9,37 +9,34 @@ import {
 } from '../db/placement.ts';
 import type { WorkingSet } from '../domain/placement-working-set.ts';
 import { AssignDeadlines } from './assign-deadlines.ts';
+import type { Prices } from './prices.ts';
 
 export class Feed {
   readonly #database: Database;
   readonly #workingSet: WorkingSet;
+  readonly #prices: Prices;
   readonly deadlines = new AssignDeadlines();
   #since = feedStart;
   #newest = new Map<string, number>();
 
-  constructor(database: Database, workingSet: WorkingSet) {
+  constructor(database: Database, workingSet: WorkingSet, prices: Prices) {
     this.#database = database;
     this.#workingSet = workingSet;
+    this.#prices = prices;
   }
 
   /** Applies the changes; answers the database's time of the look. */
   async refresh(): Promise<number> {
+    // Cards that are known as others now: every node is read again.
+    const nodesSince = (await this.#prices.refresh()) ? feedStart : this.#since;
     const mark = await markFeed(this.#database);
     const [jobs, nodes] = await Promise.all([
       listChangedJobs(this.#database, this.#since),
-      listChangedNodes(this.#database, this.#since),
+      listChangedNodes(this.#database, nodesSince),
     ]);
-    for (const { isRemoved, ...node } of nodes) {
-      if (isRemoved) {
-        this.#workingSet.removeNode(node.id);
-        continue;
-      }
-      const gpus = node.gpus.map(({ vram_mib, ...gpu }) => ({
-        ...gpu,
-        vramMib: vram_mib,
-        registryUuid: null,
-      }));
-      this.#workingSet.upsertNode({ ...node, gpus });
+    for (const node of nodes) {
+      if (node.isRemoved) this.#workingSet.removeNode(node.id);
+      else this.#workingSet.upsertNode(this.#prices.toPlacementNode(node));
     }
     for (const job of jobs) {
       if (!job.isPending) this.forget(job.id);

@@ -22,6 +22,7 @@ import type { ClockWatch } from './clock-watch.ts';
 import { Feed } from './feed.ts';
 import { drainNodes } from './node-drain.ts';
 import { NodeLoss } from './node-loss.ts';
+import { Prices } from './prices.ts';
 
 export interface SchedulerOptions {
   database: Database;
@@ -61,6 +62,7 @@ const tokenLength = 40;
 interface Term {
   leadership: Leadership;
   workingSet: WorkingSet;
+  prices: Prices;
   feed: Feed;
   nodeLoss: NodeLoss;
   reasons: string;
@@ -148,10 +150,12 @@ export class Scheduler {
     if (this.#term?.leadership.epoch === leadership.epoch) return;
     log.info({ epoch: leadership.epoch }, 'This replica schedules now.');
     const workingSet = createWorkingSet({ trustTenants: this.#options.trustTenants ?? false });
+    const prices = new Prices(database, this.#options.monotonicNow);
     this.#term = {
       leadership,
       workingSet,
-      feed: new Feed(database, workingSet),
+      prices,
+      feed: new Feed(database, workingSet, prices),
       nodeLoss: this.#watchNodes(leadership),
       reasons: '',
     };
@@ -198,7 +202,10 @@ export class Scheduler {
     const { database, vault, hints, newId, newToken } = this.#options;
     const planned = placements.map((placement) => {
       const runId = newId();
-      return { ...placement, runId, sealedToken: vault.seal(newToken(tokenLength), tokenOwner(runId)) };
+      const node = term.workingSet.nodes.get(placement.nodeId)?.node;
+      const hourlyRateMicros = node === undefined ? 0 : term.prices.rateOf(placement, node);
+      const sealedToken = vault.seal(newToken(tokenLength), tokenOwner(runId));
+      return { ...placement, runId, hourlyRateMicros, sealedToken };
     });
     const placed = await writePlan(database, term.leadership, planned);
     const skipped = placements.filter((placement) => !placed.has(placement.jobId));
