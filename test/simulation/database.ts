@@ -125,7 +125,10 @@ export class SimulatedDatabase {
 
   /** Nothing was sent yet: the pool tries to connect for a while. */
   #await(call: Call): void {
-    if (call.transaction !== null) return this.#fail(call, connectionLost());
+    if (call.transaction !== null) {
+      this.#fail(call, connectionLost());
+      return;
+    }
     this.#waiting.push({ call, giveUpAtMs: this.#world.nowMs + patienceMs });
     this.#world.later(patienceMs, {
       process: null,
@@ -198,7 +201,10 @@ export class SimulatedDatabase {
     if (transaction !== null) {
       transaction.blocked = call;
       const isDeadlock = [...this.#transactions].every((other) => other.blocked !== null);
-      if (isDeadlock) return this.#breakDeadlock(call, transaction);
+      if (isDeadlock) {
+        this.#breakDeadlock(call, transaction);
+        return;
+      }
     }
     this.#blocked.push(call);
     this.#world.later(answerLimitMs, {

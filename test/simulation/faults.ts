@@ -25,8 +25,10 @@ function durationMs(world: World): number {
   return fault.chance(0.15) ? fault.between(35_000, 70_000) : fault.between(200, 15_000);
 }
 
+/** `forMs`: the server may not hear it for so long; 0 where it does. */
 function pickNode({ nodes, invariants }: FaultyParts, world: World, forMs: number): SimulatedNode {
   const node = world.random.fault.pick(nodes);
+  if (forMs === 0) return node;
   const until = invariants.faultyUntilMs.get(node.shape.id) ?? 0;
   invariants.faultyUntilMs.set(node.shape.id, Math.max(until, world.nowMs + forMs));
   return node;
@@ -49,6 +51,16 @@ const serverFaults: Fault[] = [
       server.kill();
       later(world, world.random.fault.between(100, 8_000), `${server.name} starts again`, () => {
         if (server.life === null) server.start();
+      });
+    },
+  },
+  {
+    name: 'all servers killed',
+    weight: 1,
+    act({ fleet }, world) {
+      for (const server of fleet.servers) server.kill();
+      later(world, durationMs(world), 'all servers start again', () => {
+        for (const server of fleet.servers) if (server.life === null) server.start();
       });
     },
   },
@@ -180,9 +192,10 @@ const networkFaults: Fault[] = [
     name: 'node far away',
     weight: 2,
     act(parts, world) {
-      const { name } = pickNode(parts, world, 0).shape;
+      const forMs = durationMs(world);
+      const { name } = pickNode(parts, world, forMs).shape;
       parts.network.slowMs.set(name, world.random.fault.between(50, 2_500));
-      later(world, durationMs(world), `${name} is near again`, () => void parts.network.slowMs.delete(name));
+      later(world, forMs, `${name} is near again`, () => void parts.network.slowMs.delete(name));
     },
   },
   {
@@ -222,7 +235,8 @@ export class FaultMaker {
     this.#parts = parts;
     this.#world = world;
     const { fault } = world.random;
-    const weighted = faults.map((value) => ({ weight: value.weight * fault.pick([0, 0.5, 1, 1, 2]), value }));
+    const kinds = fault.pick([faults, faults, serverFaults, [...agentFaults, ...networkFaults]]);
+    const weighted = kinds.map((value) => ({ weight: value.weight * fault.pick([0, 0.5, 1, 1, 2]), value }));
     this.#chosen = weighted.filter(({ weight }) => weight > 0);
     this.#setRates();
     this.#plan(fault.pick([800, 1_500, 3_000]));

@@ -62,7 +62,10 @@ export class Invariants {
   starting(node: SimulatedNode, container: SimulatedContainer): void {
     const { runUuid, jobUuid, id } = container;
     const run = this.#model.runs.get(runUuid);
-    if (run === undefined) return this.#violate('no start without a run', `${id} runs ${runUuid}`);
+    if (run === undefined) {
+      this.#violate('no start without a run', `${id} runs ${runUuid}`);
+      return;
+    }
     const isFenced = this.#model.fenced.has(runUuid);
     if (run.released_at !== null && !isFenced)
       this.#violate('no start after the proof of the end', `${id} of run ${runUuid}, which is ${run.status}`);
@@ -99,14 +102,23 @@ export class Invariants {
 
   #checkJob(was: JobFacts | null, now: JobFacts | null): void {
     if (was === null) return;
-    if (now === null) return this.#violate('no job is lost', `job ${was.id} is gone`);
+    if (now === null) {
+      this.#violate('no job is lost', `job ${was.id} is gone`);
+      return;
+    }
     if (isTerminal(was.status) && was.status !== now.status)
       this.#violate('terminal absorbs', `job ${was.id} went from ${was.status} to ${now.status}`);
   }
 
   #checkRun(was: RunFacts | null, now: RunFacts | null, events: readonly EventFacts[]): void {
-    if (now === null) return this.#violate('no run is lost', `run ${was?.id} is gone`);
-    if (was === null) return this.#checkPlacement(now);
+    if (now === null) {
+      this.#violate('no run is lost', `run ${was?.id} is gone`);
+      return;
+    }
+    if (was === null) {
+      this.#checkPlacement(now);
+      return;
+    }
     if (isTerminal(was.status) && was.status !== now.status)
       this.#violate('terminal absorbs', `run ${was.id} went from ${was.status} to ${now.status}`);
     if (was.released_at !== null && now.released_at !== was.released_at)

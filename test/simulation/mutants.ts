@@ -24,10 +24,10 @@ const attemptCheck: Edit = {
   from: 'if (item.from !== null && item.from.attempt !== held.run.attempt)',
   to: 'if (item.from !== null && item.from.attempt < 0)',
 };
-const killOnWelcome: Edit = {
-  file: 'hub/hub.ts',
-  from: '    const ended = runIds.length === 0 ? [] : await listReleasedRuns(database, { nodeId, runIds });\n',
-  to: '    const ended = runIds.length === 0 ? [] : (await listReleasedRuns(database, { nodeId, runIds })).slice(0, 0);\n',
+const killAtHello: Edit = {
+  file: 'hub/kill-list.ts',
+  from: '  if (killed.length === 0) return;\n',
+  to: '  if (killed.length >= 0) return;\n',
 };
 const leaderCheck: Edit = {
   file: migrations,
@@ -38,6 +38,11 @@ const gpuIndex: Edit = {
   file: migrations,
   from: '  run_id uuid not null,\n  primary key (node_id, gpu_uuid)\n);',
   to: '  run_id uuid not null\n);',
+};
+const everybodyLeads: Edit = {
+  file: 'db/leadership.ts',
+  from: 'where l.holder = excluded.holder or l.expires_at < flotilla_now()',
+  to: 'where true',
 };
 const leaderIgnored = ['only the leader plans'];
 
@@ -55,8 +60,8 @@ export const mutants: readonly Mutant[] = [
       attemptCheck,
       {
         file: 'domain/transition.ts',
-        from: 'function exit({ job, run }: WithRun, end: RunEnd, nowMs: number): Outcome {\n  if (isTerminal(run.status)) return ignored(`the run is ${run.status}`);',
-        to: 'function exit({ job, run }: WithRun, end: RunEnd, nowMs: number): Outcome {',
+        from: 'function exit({ job, run }: WithRun, end: RunEnd, nowMs: number): Outcome {\n  if (isTerminal(run.status)) return',
+        to: 'function exit({ job, run }: WithRun, end: RunEnd, nowMs: number): Outcome {\n  if (run.attempt < 0) return',
       },
     ],
     expected: 'caught',
@@ -88,18 +93,18 @@ export const mutants: readonly Mutant[] = [
   {
     rule: 'the kill list',
     name: 'alone: the agent names what it was not told of as orphans, and is answered',
-    edits: [killOnWelcome],
+    edits: [killAtHello],
     expected: 'held',
   },
   {
     rule: 'the kill list',
     name: 'and orphans are not judged',
     edits: [
-      killOnWelcome,
+      killAtHello,
       {
-        file: 'hub/hub.ts',
-        from: '    const ended = await listReleasedRuns(database, { nodeId, runIds });\n',
-        to: '    const ended = (await listReleasedRuns(database, { nodeId, runIds })).slice(0, 0);\n',
+        file: 'hub/kill-list.ts',
+        from: '  if (ended.length > 0)\n',
+        to: '  if (ended.length < 0)\n',
       },
     ],
     expected: 'caught',
@@ -151,7 +156,7 @@ export const mutants: readonly Mutant[] = [
   {
     rule: 'the GPU re-check',
     name: 'control: two planners and no unique index, the re-check holds',
-    edits: [leaderCheck, gpuIndex],
+    edits: [everybodyLeads, leaderCheck, gpuIndex],
     expected: 'held',
     ignored: leaderIgnored,
   },
@@ -159,6 +164,7 @@ export const mutants: readonly Mutant[] = [
     rule: 'the GPU re-check',
     name: 'two planners, no unique index and no re-check',
     edits: [
+      everybodyLeads,
       leaderCheck,
       gpuIndex,
       {

@@ -128,7 +128,10 @@ class SimulatedHints implements Hints {
   #carry(hints: readonly Hint[], to: Life): void {
     const { world, rates } = this.#fleet;
     const { fault, latency } = world.random;
-    if (fault.chance(rates.hintLost)) return world.count('fault: hint lost');
+    if (fault.chance(rates.hintLost)) {
+      world.count('fault: hint lost');
+      return;
+    }
     const isLate = fault.chance(rates.hintLate);
     if (isLate) world.count('fault: hint overtaken by later ones');
     world.later(isLate ? latency.between(100, 3_000) : latency.between(0.2, 3), {
