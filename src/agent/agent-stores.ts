@@ -1,7 +1,8 @@
-// What the agent keeps beside its runs: images and the state of GPUs, each with its file in the state directory.
+// What the agent keeps beside its runs: images, the state of GPUs and its cluster, each with its file in the state directory.
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from './clock.ts';
+import { ClusterMemory } from './cluster-memory.ts';
 import { GpuGuard, type GpuTimes } from './gpu-guard.ts';
 import { type GpuUse, readGpuUse } from './gpu-use.ts';
 import { type GpuReading, readGpus } from './gpus.ts';
@@ -49,7 +50,11 @@ export interface StoreOptions {
 /** Part of the engine's disk that pulled images may take unless the operator says otherwise. */
 const imageCacheShare = 0.2;
 
-export function openStores(options: StoreOptions): { images: Images; gpuGuard: GpuGuard } {
+export function openStores(options: StoreOptions): {
+  images: Images;
+  gpuGuard: GpuGuard;
+  memory: ClusterMemory;
+} {
   const { machine, runtime, clock, log, storageBytes } = options;
   const images = new Images({
     runtime,
@@ -66,7 +71,7 @@ export function openStores(options: StoreOptions): { images: Images; gpuGuard: G
     readUse: machine.readGpuUse,
     ...(options.gpuTimes === undefined ? {} : { times: options.gpuTimes }),
   });
-  return { images, gpuGuard };
+  return { images, gpuGuard, memory: new ClusterMemory(machine.openStateFile('cluster.json'), log) };
 }
 
 /** The node's GPUs, with what is known of their health. */

@@ -12,6 +12,7 @@ import { isNews, readInventory } from './inventory.ts';
 import type { AgentLog } from './log.ts';
 import { AgentLoop } from './loop.ts';
 import { type Isolation, NodeIsolation } from './network.ts';
+import { watchCutOff } from './own-stop.ts';
 import type { Runtime } from './runtime.ts';
 import { ServerClock, skewSentence } from './server-clock.ts';
 import { watchStorage } from './storage-limit.ts';
@@ -66,6 +67,8 @@ export interface AgentOptions {
   storageEveryMs?: number;
   /** The agent serves public ports itself, and clients reach it by this host; absent: the gateway does. */
   publicHost?: string;
+  /** Without the server for so long the agent stops its runs; absent: it keeps them. */
+  stopWhenCutOffMs?: number;
   onConnected?: (welcome: Welcome) => void;
 }
 
@@ -77,6 +80,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const machine = options.machine ?? thisMachine(options.stateDirectory);
   let nodeUuid = nodeKey.node_uuid ?? null;
   let inventory: Inventory | null = null;
+  /** When the server was heard last on a connection that it welcomed. */
+  let heardAtMs = clock.nowMs();
   const serverClock = new ServerClock(clock);
   const signHeaders = (method: string, path: string) =>
     options.signHeaders(method, path, serverClock.nowMs());
@@ -105,7 +110,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     if (before !== null && isNews(before, inventory)) client.send({ type: 'inventory', inventory });
   }
 
-  const { images, gpuGuard } = openStores({
+  const { images, gpuGuard, memory } = openStores({
     ...options,
     machine,
     runtime,
@@ -126,6 +131,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     log,
     images,
     gpuGuard,
+    memory,
     refreshInventory: async () => tellInventory(await readNode()),
     send: (message) => client.send(message),
     sendLog: (chunk) => client.sendLog(chunk),
@@ -160,6 +166,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       session_uuid: options.sessionUuid,
       inventory: requireInventory(),
       containers,
+      ...memory.hello(),
     };
   }
 
@@ -170,7 +177,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     if (!knewItself) return false;
     const identity: NodeIdentity = { clusterUuid: message.cluster_uuid, nodeUuid: message.node_uuid };
     log.info({ ...identity, server: options.serverUrl ?? nodeKey.url }, 'connected to the control plane');
-    void loop.connect(identity);
+    memory.welcome(message.cluster_uuid, message.cluster_generation);
+    void loop.connect(identity, { awaitsWord: message.awaits_word ?? false });
     options.onConnected?.(message);
     return true;
   }
@@ -185,6 +193,9 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     random,
     log,
     hello,
+    onHeard: () => {
+      heardAtMs = clock.nowMs();
+    },
     onWelcome: welcome,
     onMessage: (message) => {
       streams.receive(message);
@@ -209,6 +220,14 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     }
   }
 
+  /** Also what an earlier life of the agent left, before the server says anything. */
+  async function watchConnection(limitMs: number): Promise<void> {
+    const { clusterUuid } = memory;
+    if (clusterUuid !== null && nodeUuid !== null) loop.identify({ clusterUuid, nodeUuid });
+    const onCutOff = () => loop.cutOff();
+    await watchCutOff({ clock, limitMs, heardAtMs: () => heardAtMs, onCutOff }, signal);
+  }
+
   try {
     await Promise.all([
       isolation.run(signal),
@@ -216,6 +235,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       refreshInventory(),
       gpuGuard.watch(() => void lookAgain(), signal),
       images.watch(signal),
+      options.stopWhenCutOffMs === undefined ? null : watchConnection(options.stopWhenCutOffMs),
       watchStorage(
         {
           runtime,

@@ -31,6 +31,8 @@ export interface ControlPlaneOptions {
   log: AgentLog;
   /** Gathered before each dial; while it fails nothing is dialled. */
   hello: () => Promise<Hello>;
+  /** Whenever the server is heard on a connection that it welcomed. */
+  onHeard?: () => void;
   /** false: dial again at once with a new hello. */
   onWelcome: (welcome: Welcome) => boolean;
   onMessage: (message: ServerMessage) => void;
@@ -147,6 +149,7 @@ class Connection {
   readonly #hooks: ConnectionHooks;
   #ending: Ending = 'lost';
   #heardAtMs = 0;
+  #isWelcome = false;
   #cancelTimers: (() => void)[] = [];
 
   constructor(options: ControlPlaneOptions, hello: Hello, hooks: ConnectionHooks) {
@@ -211,6 +214,7 @@ class Connection {
 
   #heard(): void {
     this.#heardAtMs = this.#options.clock.nowMs();
+    if (this.#isWelcome) this.#options.onHeard?.();
   }
 
   #later(delayMs: number, task: () => void): void {
@@ -235,6 +239,8 @@ class Connection {
   }
 
   #welcome(socket: ControlSocket, welcome: Welcome): void {
+    this.#isWelcome = true;
+    this.#heard();
     for (const cancel of this.#cancelTimers.splice(0)) cancel();
     this.#hooks.onWelcome();
     if (!this.#options.onWelcome(welcome)) {

@@ -193,7 +193,8 @@ async function createAndStart(deps: ExecutorDeps, record: RunRecord): Promise<vo
     if (record.container === 'absent') await create(deps, record);
     if (record.containerId !== null) await claimGpus(deps, record);
     // A stop that came meanwhile must not be followed by a start.
-    if (record.containerId === null || deps.targets.get(record.runUuid)?.kind !== 'run') return;
+    const isWanted = deps.targets.get(record.runUuid)?.kind === 'run' && record.error === null;
+    if (record.containerId === null || !isWanted) return;
     await deps.runtime.startContainer(record.containerId);
     record.container = record.container === 'created' ? 'running' : record.container;
     record.engineFailingSinceMs = null;

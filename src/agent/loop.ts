@@ -1,35 +1,33 @@
 // The level-triggered loop: observations and wishes come in, the rules are asked, their steps are started.
 //
 // A pass is synchronous, so it never overlaps itself; the work it starts runs beside it and wakes it again.
-import type { Static } from 'typebox';
 import type {
   AgentMessage,
   DesiredRun,
   Inventory,
-  Kill,
   LogChunk,
   ObservedContainer,
   RunError,
   ServerMessage,
 } from '../protocol/agent-messages.ts';
 import { type Clock, sleep } from './clock.ts';
+import type { ClusterMemory } from './cluster-memory.ts';
 import type { NodeIdentity } from './container-order.ts';
 import { eventsRetryMs, watchEngine } from './engine-watch.ts';
 import { type ExecutorDeps, execute } from './executors.ts';
 import type { GpuGuard } from './gpu-guard.ts';
 import type { Images } from './images.ts';
 import type { AgentLog } from './log.ts';
-import { nextSteps, type RunTarget, reportKinds } from './next-steps.ts';
+import { nextSteps, orphanKeptMs, reportKinds } from './next-steps.ts';
+import { OrphanTeller } from './orphans.ts';
 import { Outbox } from './outbox.ts';
+import { cutOff, overuseGraceMs, stopByItself } from './own-stop.ts';
 import type { PortReading } from './port-probe.ts';
-import { RetiredRuns } from './retired-runs.ts';
+import { RunBook } from './run-book.ts';
 import { portEvent } from './run-events.ts';
-import { newRecord, observeGone, observeListed, observeOrder, type RunRecord } from './run-record.ts';
-import { toTarget } from './run-target.ts';
+import { observeGone, observeListed, type RunRecord } from './run-record.ts';
 import type { ContainerSummary, Runtime } from './runtime.ts';
 import { sweepVolumes } from './volumes.ts';
-
-type KilledRun = Static<typeof Kill>['runs'][number];
 
 export interface LoopOptions {
   runtime: Runtime;
@@ -45,6 +43,7 @@ export interface LoopOptions {
   refreshInventory: () => Promise<void>;
   images: Images;
   gpuGuard: GpuGuard;
+  memory: ClusterMemory;
   /** Between two looks at the whole list; events tell of changes sooner. */
   resyncMs?: number;
   /** Another bound on a teardown than the rules' own. */
@@ -55,10 +54,7 @@ const defaultResyncMs = 5_000;
 
 export class AgentLoop {
   readonly #options: LoopOptions;
-  readonly #records = new Map<string, RunRecord>();
-  readonly #targets = new Map<string, RunTarget>();
-  /** Runs that are over here, by the time they ended: a stale message must not start them again. */
-  readonly #retired: RetiredRuns;
+  readonly #book: RunBook;
   readonly #outbox: Outbox;
   readonly #executorDeps: ExecutorDeps;
   readonly #stop = new AbortController();
@@ -70,13 +66,17 @@ export class AgentLoop {
   #held: ServerMessage[] | null = null;
   /** The server named every run of ours on this connection: what it did not name is an orphan. */
   #hasWholeList = false;
+  /** The database was restored, and the admin has not said that what it does not know may go. */
+  #awaitsWord = false;
+  readonly #orphans: OrphanTeller;
   #isPassDue = false;
   #cancelTimer: (() => void) | null = null;
 
   constructor(options: LoopOptions) {
     this.#options = options;
     this.#outbox = new Outbox(options.send);
-    this.#retired = new RetiredRuns(options.clock);
+    this.#orphans = new OrphanTeller(options.send, options.log);
+    this.#book = new RunBook(options.clock, this.#outbox);
     this.#executorDeps = {
       runtime: options.runtime,
       clock: options.clock,
@@ -89,9 +89,9 @@ export class AgentLoop {
       refreshInventory: options.refreshInventory,
       images: options.images,
       gpuGuard: options.gpuGuard,
-      records: this.#records,
-      targets: this.#targets,
-      forget: (record) => this.#retire(record),
+      records: this.#book.records,
+      targets: this.#book.targets,
+      forget: (record) => this.#book.retire(record),
       wake: () => this.wake(),
       resync: () => this.resync(),
     };
@@ -104,13 +104,19 @@ export class AgentLoop {
     return own.map(({ runUuid, attempt, state }) => ({ run_uuid: runUuid, attempt, state }));
   }
 
-  /** The server's welcome; from here on containers are known to be this cluster's or not. */
-  async connect(identity: NodeIdentity): Promise<void> {
+  /** From here on containers are known to be this cluster's or not. */
+  identify(identity: NodeIdentity): void {
     const isFirst = this.#identity === null;
     this.#identity = identity;
+    if (isFirst) this.#watch(identity.nodeUuid);
+  }
+
+  /** The server's welcome. */
+  async connect(identity: NodeIdentity, { awaitsWord }: { awaitsWord: boolean }): Promise<void> {
+    this.identify(identity);
+    this.#awaitsWord = awaitsWord;
     const held: ServerMessage[] = [];
     this.#held = held;
-    if (isFirst) this.#watch(identity.nodeUuid);
     while (!(await this.#tryResync())) await sleep(this.#options.clock, eventsRetryMs, this.#stop.signal);
     if (this.#held !== held) return;
     this.#held = null;
@@ -123,7 +129,7 @@ export class AgentLoop {
 
   /** Runs whose container lives, as far as is known. */
   livingRuns(): RunRecord[] {
-    return [...this.#records.values()].filter((record) => record.container === 'running');
+    return [...this.#book.records.values()].filter((record) => record.container === 'running');
   }
 
   /** A published port of a living run answers now, or no longer. */
@@ -134,13 +140,25 @@ export class AgentLoop {
 
   /** The run takes more of the node than it may: it is stopped and fails with this. */
   stopForOveruse(record: RunRecord, error: RunError): void {
-    if (record.overuse !== null) return;
+    const nowMs = this.#options.clock.nowMs();
+    if (!stopByItself(record, { error, graceMs: overuseGraceMs, nowMs })) return;
     this.#options.log.warn(
       { run_uuid: record.runUuid, reason: error.message },
       'stopping a run that takes too much',
     );
-    record.overuse = error;
-    record.overuseSinceMs = this.#options.clock.nowMs();
+    this.wake();
+  }
+
+  /** The node is alone for too long: its runs are stopped, and fail with that when the server is back. */
+  cutOff(): void {
+    const { clock, log } = this.#options;
+    const nowMs = clock.nowMs();
+    const isGoingOn = ({ runUuid }: RunRecord) => (this.#book.targets.get(runUuid)?.kind ?? 'run') === 'run';
+    const stopped = [...this.#book.records.values()].filter(
+      (record) => isGoingOn(record) && cutOff(record, nowMs),
+    );
+    if (stopped.length === 0) return;
+    log.warn({ run_uuids: stopped.map(({ runUuid }) => runUuid) }, 'cut off for too long; stopping the runs');
     this.wake();
   }
 
@@ -149,6 +167,7 @@ export class AgentLoop {
     this.#connectedSinceMs = null;
     this.#hasWholeList = false;
     this.#aligned = new Set();
+    this.#orphans.disconnect();
     this.#outbox.disconnect();
   }
 
@@ -156,7 +175,7 @@ export class AgentLoop {
   stop(): void {
     this.#stop.abort();
     this.#cancelTimer?.();
-    for (const record of this.#records.values()) {
+    for (const record of this.#book.records.values()) {
       record.shipper?.stop();
       record.pullAbort?.abort();
     }
@@ -169,20 +188,26 @@ export class AgentLoop {
     }
     switch (message.type) {
       case 'desired':
+        this.#options.memory.order(message.runs.map((run) => run.run_uuid));
         for (const run of message.runs) this.#want(run, message.is_complete);
         if (message.is_complete) {
-          this.#dropUnnamed(new Set(message.runs.map((run) => run.run_uuid)));
+          this.#book.dropUnnamed(new Set(message.runs.map((run) => run.run_uuid)));
+          this.#hasWholeList = true;
+          this.#tellOrphans();
           void this.#sweepVolumes();
         }
         break;
       case 'kill':
-        for (const run of message.runs) this.#condemn(run);
+        for (const run of message.runs) this.#book.condemn(run);
+        break;
+      case 'restore_accepted':
+        this.#acceptRestore();
         break;
       case 'report_ack':
         this.#acknowledge(message.sequence);
         break;
       case 'log_ack':
-        this.#records.get(message.run_uuid)?.shipper?.acknowledge(message.stream, message.offset);
+        this.#book.records.get(message.run_uuid)?.shipper?.acknowledge(message.stream, message.offset);
         return;
       default:
         return;
@@ -199,16 +224,16 @@ export class AgentLoop {
   /** Reads the list of containers and corrects what is believed of them. */
   async resync(): Promise<void> {
     const nodeUuid = this.#requireIdentity().nodeUuid;
-    const before = [...this.#records.values()].filter((record) => record.container !== 'absent');
+    const before = [...this.#book.records.values()].filter((record) => record.container !== 'absent');
     const listed = await this.#options.runtime.listContainers(nodeUuid);
     const own = listed.filter((container) => this.#isOwn(container));
     for (const container of own) this.#observe(container);
-    this.#retired.prune();
+    this.#book.prune();
     const listedIds = new Set(own.map(({ containerId }) => containerId));
     for (const record of before) {
       if (record.containerId === null || listedIds.has(record.containerId)) continue;
       // Named runs are inspected first: a list is not proof.
-      if (this.#targets.get(record.runUuid) !== undefined) record.needsInspect = true;
+      if (this.#book.targets.get(record.runUuid) !== undefined) record.needsInspect = true;
       else observeGone(record, this.#options.clock.nowMs());
     }
     this.#tellOrphans();
@@ -221,8 +246,11 @@ export class AgentLoop {
     const nowMs = this.#options.clock.nowMs();
     const { stuckAfterMs } = this.#options;
     const bound = stuckAfterMs === undefined ? {} : { stuckAfterMs };
-    const current = { runs: this.#records.values(), connectedSinceMs: this.#connectedSinceMs, ...bound };
-    const { steps, wakeAtMs } = nextSteps(current, this.#targets, nowMs);
+    const current = {
+      ...{ runs: this.#book.records.values(), connectedSinceMs: this.#connectedSinceMs },
+      ...{ isHeld: this.#awaitsWord, ...bound },
+    };
+    const { steps, wakeAtMs } = nextSteps(current, this.#book.targets, nowMs);
     for (const step of steps) execute(this.#executorDeps, step);
     this.#options.onPass?.();
     this.#cancelTimer?.();
@@ -240,16 +268,8 @@ export class AgentLoop {
     return clusterUuid === this.#identity?.clusterUuid;
   }
 
-  #record(runUuid: string, attempt: number): RunRecord {
-    const known = this.#records.get(runUuid);
-    if (known !== undefined) return known;
-    const record = newRecord(runUuid, attempt);
-    this.#records.set(runUuid, record);
-    return record;
-  }
-
   #observe(container: ContainerSummary): void {
-    const record = this.#record(container.runUuid, container.attempt);
+    const record = this.#book.record(container.runUuid, container.attempt);
     if (record.attempt === container.attempt) {
       observeListed(record, container);
       return;
@@ -263,83 +283,33 @@ export class AgentLoop {
     void this.#options.runtime.removeContainer(container.containerId).catch(() => {});
   }
 
-  #retire(record: RunRecord): void {
-    const { runUuid } = record;
-    record.shipper?.stop();
-    this.#retired.add(record, this.#targets.get(runUuid)?.kind === 'kill');
-    this.#records.delete(runUuid);
-    this.#targets.delete(runUuid);
-  }
-
-  /** Whether a retired run is to stay so; one whose end the server lost is taken up again to tell it. */
-  #isOver(run: DesiredRun, isComplete: boolean): boolean {
-    if (this.#records.has(run.run_uuid)) return false;
-    const answer = this.#retired.ask(run, isComplete);
-    if (answer.kind === 'again') this.#records.set(run.run_uuid, answer.record);
-    return answer.kind === 'over';
-  }
-
   #want(run: DesiredRun, isComplete: boolean): void {
-    if (this.#isOver(run, isComplete)) return;
-    const record = this.#record(run.run_uuid, run.attempt);
-    const known = this.#targets.get(run.run_uuid);
-    if (run.attempt < record.attempt || (known !== undefined && run.attempt < known.attempt)) return;
-    observeOrder(record, run, this.#options.clock.nowMs());
-    this.#targets.set(run.run_uuid, toTarget(run, known, this.#options.clock.nowMs()));
-    if (!this.#aligned.has(run.run_uuid)) {
-      this.#aligned.add(run.run_uuid);
-      record.shipper?.resend(run.log);
-    }
+    const record = this.#book.want(run, isComplete);
+    if (record === null || this.#aligned.has(run.run_uuid)) return;
+    this.#aligned.add(run.run_uuid);
+    record.shipper?.resend(run.log);
   }
 
-  #dropUnnamed(named: ReadonlySet<string>): void {
-    for (const record of this.#records.values()) {
-      if (named.has(record.runUuid) || this.#targets.get(record.runUuid)?.kind === 'kill') continue;
-      this.#targets.delete(record.runUuid);
-      this.#outbox.drop(record.runUuid);
-      record.desired = null;
-      record.shipper?.stop();
-      if (record.work !== null) record.orphanSinceMs ??= this.#options.clock.nowMs();
-    }
-    this.#hasWholeList = true;
-    this.#tellOrphans();
-  }
-
-  /** Containers that the server did not name, also those that appear later: it says which of them have ended. */
   #tellOrphans(): void {
     if (!this.#hasWholeList) return;
-    const orphans = [...this.#records.values()].filter(
-      ({ runUuid, container }) => container !== 'absent' && !this.#targets.has(runUuid),
-    );
-    if (orphans.length === 0) return;
-    const fresh = orphans.filter((record) => record.orphanSinceMs === null);
-    for (const record of fresh) record.orphanSinceMs = this.#options.clock.nowMs();
-    const containers = orphans.flatMap(({ runUuid, attempt, container: state }) =>
-      state === 'absent' ? [] : [{ run_uuid: runUuid, attempt, state }],
-    );
-    if (fresh.length > 0)
-      this.#options.log.warn({ containers }, 'containers that the server did not name; kept for a while');
-    this.#options.send({ type: 'orphans', containers });
+    const nowMs = this.#options.clock.nowMs();
+    this.#orphans.tell(this.#book.orphans(), { nowMs, isHeld: this.#awaitsWord });
   }
 
-  #condemn({ run_uuid: runUuid, attempt, container_id: containerId = null }: KilledRun): void {
-    const record = this.#record(runUuid, attempt);
-    const known = this.#targets.get(runUuid);
-    if (attempt < record.attempt || (known !== undefined && attempt < known.attempt)) return;
-    if (known?.kind === 'kill' && known.attempt === attempt) return;
-    record.containerId ??= containerId;
-    this.#targets.set(runUuid, { kind: 'kill', attempt });
-    // What it would still have told is no longer asked for, but for its end.
-    this.#outbox.drop(runUuid);
-    record.reports.released = 'none';
-    record.shipper?.stop();
+  /** The admin has seen what the database does not know: it goes now, and later finds after the usual time. */
+  #acceptRestore(): void {
+    this.#awaitsWord = false;
+    const dueSinceMs = this.#options.clock.nowMs() - orphanKeptMs;
+    for (const record of this.#book.records.values())
+      if (record.orphanSinceMs !== null) record.orphanSinceMs = dueSinceMs;
+    void this.#sweepVolumes();
   }
 
   #acknowledge(sequence: number): void {
     const report = this.#outbox.acknowledge(sequence);
     const kind = reportKinds.find((word) => word === report?.kind);
     if (report === null || kind === undefined) return;
-    const record = this.#records.get(report.runUuid);
+    const record = this.#book.records.get(report.runUuid);
     if (record?.attempt === report.attempt) record.reports[kind] = 'acked';
   }
 
@@ -353,7 +323,7 @@ export class AgentLoop {
   }
 
   #changed(runUuid: string): void {
-    const record = this.#records.get(runUuid);
+    const record = this.#book.records.get(runUuid);
     if (record === undefined) {
       void this.#tryResync();
       return;
@@ -366,8 +336,8 @@ export class AgentLoop {
   async #sweepVolumes(): Promise<void> {
     const { runtime, log } = this.#options;
     const identity = this.#identity;
-    if (identity === null) return;
-    const isLive = (runUuid: string) => this.#records.get(runUuid)?.cleanUp === 'due';
+    if (identity === null || this.#awaitsWord) return;
+    const isLive = (runUuid: string) => this.#book.records.get(runUuid)?.cleanUp === 'due';
     await sweepVolumes({ runtime, log, identity, isLive }).catch((error: unknown) =>
       log.warn({ reason: String(error) }, 'volumes could not be looked through'),
     );

@@ -8,11 +8,11 @@ import {
   maxStartsAtOnce,
   nextSteps,
   orphanKeptMs,
-  overuseGraceMs,
   type RunCurrent,
   type RunTarget,
   type Step,
 } from './next-steps.ts';
+import { overuseGraceMs } from './own-stop.ts';
 import { newRecord } from './run-record.ts';
 
 const run: RunTarget = { kind: 'run', attempt: 1, mayStart: true };
@@ -200,7 +200,7 @@ test('an older attempt changes nothing; a newer one waits until the older contai
 });
 
 test('a run that takes more than it may is stopped by the ladder, and no other step of a stop is told', () => {
-  const overused = aLivingRun({ overuseSinceMs: 1_000 });
+  const overused = aLivingRun({ ownStop: { sinceMs: 1_000, graceMs: overuseGraceMs } });
   expectSteps(aLivingRun(), { target: running, nowMs: 1_000 }, []);
   expectSteps(overused, { target: running, nowMs: 1_000 }, ['signal']);
   const signalled = { ...overused, signalledAtMs: 1_000 };

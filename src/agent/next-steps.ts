@@ -12,6 +12,7 @@
 // - Nothing waits for a message that only a later step would cause: reports are due from what is, not from acks, save
 //   removal, and removal has a bound. Waiting for an ack without that bound would deadlock with a silent server.
 // - Steps already taken are visible in `current` (`work`, `reports`, ladder), so asking again gives no second one.
+// - While a restored database waits for the admin's word (`isHeld`), only what the server names as its own is removed.
 // - A target of an older attempt changes nothing; a newer attempt waits until the older container is gone.
 
 export type RunTarget =
@@ -52,8 +53,8 @@ export interface RunCurrent {
   retryAtMs: number;
   reports: Record<ReportKind, ReportState>;
   log: { state: 'idle' | 'shipping' | 'draining' | 'drained'; isAcked: boolean };
-  /** It takes more of the node than it may and is stopped for that; null while it does not. */
-  overuseSinceMs: number | null;
+  /** The node itself decided to stop it; null while it has not. */
+  ownStop: { sinceMs: number; graceMs: number } | null;
   endedAtMs: number | null;
   /** The stop ladder: signal once, then force again and again. */
   signalledAtMs: number | null;
@@ -81,6 +82,8 @@ export interface NodeCurrent {
   runs: Iterable<RunCurrent>;
   /** null while the control plane is away. */
   connectedSinceMs: number | null;
+  /** The database was restored: nothing that the server does not name is removed, and nothing of its kill list. */
+  isHeld?: boolean;
   /** Another bound than `stuckAfterMs`. */
   stuckAfterMs?: number;
 }
@@ -100,8 +103,6 @@ export const orphanKeptMs = 15 * 60_000;
 export const forceRetryMs = 2_000;
 /** A program that hears of its stop after the grace is over gets this long. */
 export const lateGraceMs = 2_000;
-/** A run that takes more than it may goes on taking until then. */
-export const overuseGraceMs = 2_000;
 /** A teardown that takes longer, its grace apart, is a fault of the node; the server's deadline allows for as much. */
 export const stuckAfterMs = 30_000;
 const killsBeforeRemoval = 3;
@@ -124,6 +125,7 @@ class Look {
   readonly nowMs: number;
   readonly connectedSinceMs: number | null;
   readonly stuckAfterMs: number;
+  readonly isHeld: boolean;
   wakeAtMs: number | null = null;
   freeStarts = 0;
 
@@ -131,6 +133,7 @@ class Look {
     this.nowMs = nowMs;
     this.connectedSinceMs = current.connectedSinceMs;
     this.stuckAfterMs = current.stuckAfterMs ?? stuckAfterMs;
+    this.isHeld = current.isHeld ?? false;
   }
 
   isDue(atMs: number): boolean {
@@ -166,6 +169,8 @@ export function isEnded(run: RunCurrent): boolean {
 
 function stepsOfUnnamed(run: RunCurrent, look: Look): Step[] {
   if (run.work === 'pull' && run.orphanSinceMs !== null) return abortPull(run);
+  if (run.ownStop !== null && run.container === 'running') return ownLadder(run, run.ownStop, look);
+  if (look.isHeld) return [];
   if (run.container === 'absent') return forget(run, look);
   if (run.orphanSinceMs === null || !look.isDue(run.orphanSinceMs + orphanKeptMs)) return [];
   return removal(run, look);
@@ -182,6 +187,7 @@ function stepsOfSuperseded(run: RunCurrent, look: Look): Step[] {
 /** Only that it is gone is told: the server knows its end, or gave it up. */
 function stepsOfKilled(run: RunCurrent, look: Look): Step[] {
   if (run.work === 'pull') return abortPull(run);
+  if (look.isHeld) return [];
   const stuck = isStuck(run, look) ? reportSteps(run, ['stuck']) : [];
   if (run.container !== 'absent') return [...stuck, ...removal(run, look)];
   if (run.work !== null) return [];
@@ -244,15 +250,14 @@ function workSteps(run: RunCurrent, target: RunTarget & { kind: 'run' | 'stop' }
   if (isEnded(run)) return removeEnded(run, look);
   if (run.container === 'exited') return [];
   if (target.kind === 'stop') return run.container === 'running' ? ladder(run, target, look) : [giveUp(run)];
-  if (run.container === 'running') {
-    return run.overuseSinceMs === null ? [] : ladder(run, overuseStop(run.attempt, run.overuseSinceMs), look);
-  }
+  if (run.container === 'running') return run.ownStop === null ? [] : ownLadder(run, run.ownStop, look);
   return startSteps(run, target.mayStart, look);
 }
 
 /** As a stop, but only here: the control plane hears of it with the exit. */
-function overuseStop(attempt: number, requestedAtMs: number): RunTarget & { kind: 'stop' } {
-  return { kind: 'stop', attempt, graceMs: overuseGraceMs, requestedAtMs };
+function ownLadder(run: RunCurrent, { sinceMs, graceMs }: { sinceMs: number; graceMs: number }, look: Look) {
+  if (run.work !== null) return [];
+  return ladder(run, { kind: 'stop', attempt: run.attempt, graceMs, requestedAtMs: sinceMs }, look);
 }
 
 /** It has not started and must not: what was never there was cancelled, what had started is gone. */

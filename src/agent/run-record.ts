@@ -16,8 +16,8 @@ export interface RunRecord extends RunCurrent {
   exitCode: number | null;
   isOomKilled: boolean;
   lastLogLines: string;
-  /** Why it is being stopped by the node itself; the reason of its end when that comes. */
-  overuse: RunError | null;
+  /** With the reason of its end, once that comes. */
+  ownStop: { sinceMs: number; graceMs: number; error: RunError } | null;
   image: ImageState | null;
   progress: PullMeterReading | null;
   pullAbort: AbortController | null;
@@ -59,7 +59,7 @@ export function newRecord(runUuid: string, attempt: number): RunRecord {
     retryAtMs: 0,
     reports: noReports(),
     log: { state: 'idle', isAcked: false },
-    overuseSinceMs: null,
+    ownStop: null,
     endedAtMs: null,
     signalledAtMs: null,
     isSignalled: false,
@@ -79,7 +79,6 @@ export function newRecord(runUuid: string, attempt: number): RunRecord {
     exitCode: null,
     isOomKilled: false,
     lastLogLines: '',
-    overuse: null,
     image: null,
     progress: null,
     pullAbort: null,
@@ -128,13 +127,18 @@ export function observeState(
   // The engine answers a KILL only when the container is dead, which is seen sooner.
   if (record.work === 'kill' && state.exitCode === killedExitCode) noteKilled(record, clock.nowMs());
   record.lastLogLines = lastLogLines;
-  record.error ??= record.overuse ?? initError(lastLogLines, record.image);
   record.endedAtMs = monotonic(state.endedAtMs, clock);
+  record.error ??= ownReason(record, record.endedAtMs) ?? initError(lastLogLines, record.image);
   record.ranMs =
     state.startedAtMs === null || state.endedAtMs === null
       ? null
       : Math.max(0, Math.round(state.endedAtMs - state.startedAtMs));
   tookStep(record, 'exited', clock.nowMs());
+}
+
+/** An end that came before the node decided was the program's own. */
+function ownReason({ ownStop }: RunRecord, endedAtMs: number): RunError | null {
+  return ownStop !== null && endedAtMs >= ownStop.sinceMs ? ownStop.error : null;
 }
 
 /** 128 + SIGKILL. */

@@ -8,8 +8,11 @@ export type StateReading = { content: unknown } | 'unreadable' | null;
 
 export interface StateFile {
   read(): StateReading;
-  /** Returns when the content is on the disk; throws RuntimeError, and what was there before stands. */
-  write(content: unknown): void;
+  /**
+   * Returns when the content is on the disk; throws RuntimeError, and what was there before stands. Not flushed, it
+   * outlives the process, but not a crash of the machine.
+   */
+  write(content: unknown, options?: { isFlushed: boolean }): void;
 }
 
 /** Keeps nothing beyond the process: for an agent without a state directory. */
@@ -28,9 +31,9 @@ export function openStateFile(path: string): StateFile {
         return 'unreadable';
       }
     },
-    write(content) {
+    write(content, { isFlushed } = { isFlushed: true }) {
       try {
-        replace(path, `${JSON.stringify(content)}\n`);
+        replace(path, `${JSON.stringify(content)}\n`, isFlushed);
       } catch (cause) {
         throw unwritten(path, cause);
       }
@@ -38,16 +41,16 @@ export function openStateFile(path: string): StateFile {
   };
 }
 
-/** Whole or not at all, also over a crash of the machine: the rename is on the disk when its folder is. */
-function replace(path: string, text: string): void {
+/** Whole or not at all; flushed also over a crash of the machine: the rename is on the disk when its folder is. */
+function replace(path: string, text: string, isFlushed: boolean): void {
   const fresh = `${path}.new`;
   withFile(fresh, 'w', (file) => {
     // Not writeSync, which may write a part and say nothing.
     writeFileSync(file, text);
-    fsyncSync(file);
+    if (isFlushed) fsyncSync(file);
   });
   renameSync(fresh, path);
-  withFile(dirname(path), 'r', fsyncSync);
+  if (isFlushed) withFile(dirname(path), 'r', fsyncSync);
 }
 
 function withFile(path: string, flags: 'r' | 'w', use: (file: number) => void): void {

@@ -37,7 +37,7 @@ export async function watchStorage(options: StorageWatchOptions, signal: AbortSi
 
 async function measure(options: StorageWatchOptions, record: RunRecord): Promise<void> {
   const { runtime, log } = options;
-  if (record.containerId === null || record.desired === null || record.overuse !== null) return;
+  if (record.containerId === null || record.desired === null || record.ownStop !== null) return;
   try {
     const usedBytes = await runtime.measureStorage?.(record.containerId);
     const limitBytes = limitOf(record.desired, options.inventory());

@@ -31,6 +31,7 @@ export function toDesiredRun(run: NodeRun): DesiredRun {
       command: container.command && [...container.command],
       entrypoint: container.entrypoint && [...container.entrypoint],
       stop_signal: container.stopSignal,
+      stop_grace_ms: container.stopGraceMs,
       ports: container.ports && [...container.ports],
       has_ssh: container.sshkey !== null,
       volumes: container.volumes.map((volume) => ({ ...volume })),

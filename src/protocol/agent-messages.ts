@@ -226,6 +226,8 @@ export const ContainerOrder = Type.Object({
   command: Nullable(Type.Array(Type.String())),
   entrypoint: Nullable(Type.Array(Type.String())),
   stop_signal: Nullable(Type.String()),
+  /** For a stop that the node itself decides; absent or null: the default. */
+  stop_grace_ms: Type.Optional(Nullable(Duration)),
   /** null: the image's EXPOSE list. */
   ports: Nullable(Type.Array(Type.Integer())),
   has_ssh: Type.Boolean(),

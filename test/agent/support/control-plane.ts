@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Static } from 'typebox';
 import { type WebSocket, WebSocketServer } from 'ws';
 import {
   type AgentMessage,
@@ -14,7 +15,7 @@ import {
   type Inventory,
   type LogChunk,
   type LogStream,
-  type ObservedContainer,
+  type Orphans,
   protocolVersion,
   type RunEvent,
   type ServerMessage,
@@ -39,7 +40,9 @@ export class ControlPlane {
   readonly nodeUuid: string;
   readonly runs = new Map<string, StoredRun>();
   readonly hellos: Hello[] = [];
-  readonly orphans: ObservedContainer[][] = [];
+  readonly orphans: Static<typeof Orphans>['containers'][] = [];
+  /** Welcomes say that the database was restored. */
+  awaitsWord = false;
   /** Changes told after the hello. */
   readonly inventories: Inventory[] = [];
   /** Log chunks that neither continue what is stored nor repeat it: each is a lost or doubled byte. */
@@ -79,8 +82,13 @@ export class ControlPlane {
   }
 
   async close(): Promise<void> {
-    this.dropConnections();
     this.#sockets.close();
+    await this.goAway();
+  }
+
+  /** As a server that is down; `listen` brings it back. */
+  async goAway(): Promise<void> {
+    this.dropConnections();
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
   }
@@ -209,6 +217,7 @@ export class ControlPlane {
       cluster_generation: 1,
       node_uuid: this.nodeUuid,
       heartbeat_ms: 500,
+      awaits_word: this.awaitsWord,
     });
     this.tellAll();
   }
