@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { type BlockList, isIP } from 'node:net';
 import type { Logger } from 'pino';
+import { createCapacityReader } from '../api/capacity.ts';
 import type { ApiDeps } from '../api/deps.ts';
 import { ApiError, nonceReused } from '../api/errors.ts';
 import { createExecUpgrade } from '../api/exec-upgrade.ts';
@@ -110,6 +111,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       awaitPass: (accountId) => passes.awaitPass(accountId),
       queuePosition: (jobId) => positions.get(jobId),
     },
+    capacity: createCapacityReader(database, Date.now),
+    trustTenants: options.trustTenants ?? false,
     gateway: {
       hostname: gatewayHostname(settings, options),
       hasTls: gatewayHasTls(settings, options),
@@ -165,12 +168,16 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     await scheduler.stop();
     await hints.close();
   };
-  await openPortRange(database, settings.ports);
-  const url = await listen(api, options).catch(async (error: unknown) => {
+  let url = '';
+  try {
+    await openPortRange(database, settings.ports);
+    url = await listen(api, options);
+    await gateway.start();
+  } catch (error) {
+    // Else its timers would keep a process alive that serves nobody.
     await stop();
     throw error;
-  });
-  await gateway.start();
+  }
   scheduler.start();
   log.info({ url, replica: replicaId }, 'The server listens.');
   return { url, gatewayHostname: deps.gateway.hostname, stop };
