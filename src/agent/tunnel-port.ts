@@ -23,6 +23,8 @@ export interface PortStreamDeps {
 const connectTimeoutMs = 5_000;
 const firstRetryMs = 50;
 const maxRetryMs = 500;
+/** Idle connections stay; the kernel's own probes find a container whose network is gone. */
+const keptAlive = { keepAlive: true, keepAliveInitialDelay: 60_000 };
 
 /** Thrown where a connection to a container port is not possible, with the words for the server. */
 export class PortUnreachable extends Error {
@@ -97,7 +99,7 @@ function unreachable(status: number, code: string, message: string): PortUnreach
 
 export function openSocket(host: string, port: number, timeoutMs = connectTimeoutMs): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, allowHalfOpen: true, noDelay: true });
+    const socket = connect({ host, port, allowHalfOpen: true, noDelay: true, ...keptAlive });
     const timer = setTimeout(() => socket.destroy(new Error('no answer in time')), timeoutMs);
     socket.once('connect', () => {
       clearTimeout(timer);

@@ -8,7 +8,8 @@ import type { NodePort } from '../../../src/protocol/agent-messages.ts';
 import { type Rig, runUuid } from './rig.ts';
 
 /** What a test asks of a public port, whoever serves it. */
-export type Door = Pick<Rig, 'publish' | 'unpublish' | 'setRunning' | 'refusedCount' | 'close'>;
+export type Door = Pick<Rig, 'publish' | 'unpublish' | 'setRunning' | 'refusedCount' | 'close'> &
+  Partial<Pick<Rig, 'dataPort'>>;
 
 /** `host` is what clients are told; refusals are counted every tenth of a second. */
 export async function startDirectRig({ host = 'node.example' } = {}): Promise<Door> {

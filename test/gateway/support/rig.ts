@@ -1,6 +1,6 @@
 // A gateway and an agent's tunnel joined by a real data connection, without database and Docker: what is between is bytes.
 import { once } from 'node:events';
-import { createServer, type IncomingMessage } from 'node:http';
+import { createServer, type IncomingMessage, type ServerOptions } from 'node:http';
 import { type AddressInfo, connect, type Server, type Socket, createServer as tcpServer } from 'node:net';
 import { systemClock } from '../../../src/agent/clock.ts';
 import { Tunnel } from '../../../src/agent/tunnel.ts';
@@ -16,6 +16,8 @@ export interface Rig {
   connections: DataConnections;
   tunnel: Tunnel;
   warnings: string[];
+  /** Where data connections are taken. */
+  dataPort: number;
   /** Refused connections so far. */
   refusedCount: () => number;
   /** Opens a public port for a container port; gives its number. */
@@ -31,19 +33,22 @@ export interface Rig {
 export interface RigOptions extends Partial<ListenersOptions<PublicPort>> {
   /** Answers of the agent's signature check; throws to refuse. */
   authenticate?: (request: IncomingMessage) => Promise<{ nodeId: string }>;
+  /** Of the HTTP server that takes the data connections. */
+  httpOptions?: ServerOptions;
 }
 
-export async function startRig({ authenticate, ...door }: RigOptions = {}): Promise<Rig> {
+export async function startRig({ authenticate, httpOptions = {}, ...door }: RigOptions = {}): Promise<Rig> {
   const warnings: string[] = [];
   const published = new Set<number>();
   const open: PublicPort[] = [];
   let refusedCount = 0;
   let dialCount = 0;
   let isRunning = true;
-  const server = createServer();
+  const server = createServer(httpOptions);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { port: dataPort } = server.address() as AddressInfo;
+  const url = `http://127.0.0.1:${dataPort}`;
   const warn = (_fields: object, message: string) => void warnings.push(message);
   const connections = new DataConnections({
     askToDial: ({ ticket, count }) => {
@@ -86,6 +91,7 @@ export async function startRig({ authenticate, ...door }: RigOptions = {}): Prom
     connections,
     tunnel,
     warnings,
+    dataPort,
     refusedCount: () => refusedCount,
     dialCount: () => dialCount,
     setRunning: (value) => {
