@@ -4,6 +4,7 @@ import { askEngine } from './engine.ts';
 import type { FaultKind } from './faults.ts';
 import { type Evidence, engineDeaths, type Finding, faultsOn, nodeOf, type RunRow } from './findings.ts';
 import type { ChaosNode } from './node.ts';
+import { publicPorts } from './place.ts';
 import { type ContainerLife, certainLife } from './watcher.ts';
 
 /** The database stamps a report when it arrives; the engine's event is a little older. */
@@ -33,6 +34,19 @@ export async function auditEngine(node: ChaosNode): Promise<Finding[]> {
     ...(volumes ?? []).map(({ Name }) => leak(`the volume ${Name} is left`)),
     ...foreign.map(({ Name }) => leak(`the network ${Name} is left`)),
   ];
+}
+
+const tcpListen = '0A';
+
+/** Public ports that a server still listens on although nothing is open: servers share this process's network. */
+export function auditListeners(): Finding[] {
+  const lines = readFileSync('/proc/net/tcp', 'utf8').trim().split('\n').slice(1);
+  return lines.flatMap((line): Finding[] => {
+    const [, local = '', , state] = line.trim().split(/\s+/);
+    const port = Number.parseInt(local.split(':')[1] ?? '', 16);
+    const isPublic = port >= publicPorts.from && port <= publicPorts.to;
+    return isPublic && state === tcpListen ? [{ kind: 'leaked', text: `port ${port} is still open` }] : [];
+  });
 }
 
 function runOf(labels: Record<string, string>): Partial<Finding> {

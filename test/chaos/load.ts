@@ -6,6 +6,7 @@ import { ApiError } from '../../src/sdk/errors.ts';
 import type { ChaosServer, Place } from './place.ts';
 import { drawProgram, type Program } from './programs.ts';
 import type { Random } from './random.ts';
+import { type Visits, visit } from './visitors.ts';
 
 export interface AcknowledgedJob {
   uuid: string;
@@ -32,6 +33,7 @@ export interface LoadPace {
 
 const terminal: readonly string[] = ['COMPLETED', 'FAILED', 'CANCELLED'];
 const readEveryMs = 700;
+const visitEveryMs = 2_000;
 const batchCount = 20;
 /** A request is tried at either server for this long, as the same request. */
 const patienceMs = 60_000;
@@ -39,6 +41,7 @@ const patienceMs = 60_000;
 export class Load {
   readonly jobs = new Map<string, AcknowledgedJob>();
   readonly wrongAnswers: WrongAnswer[] = [];
+  readonly visits: Visits = { answered: 0, failed: 0, wrong: this.wrongAnswers };
   /** Submits that got no answer at all: the job may be or not be, but once at most. */
   readonly unansweredKeys: string[] = [];
   stopCount = 0;
@@ -67,6 +70,7 @@ export class Load {
       this.#every(submitEveryMs, this.#random.fork('submits'), (random) => this.#submit(random)),
       this.#every(stopEveryMs, this.#random.fork('stops'), (random) => this.#stopOne(random)),
       this.#every(bulkStopEveryMs, this.#random.fork('bulk stops'), (random) => this.#stopBatch(random)),
+      this.#every(visitEveryMs, this.#random.fork('visits'), (random) => this.#visit(random)),
       this.#every(readEveryMs, this.#random.fork('reads'), (random) => this.#read(random)),
     ]);
   }
@@ -164,6 +168,21 @@ export class Load {
     if (answer !== null) this.#heard(answer, askedAtMs);
   }
 
+  async #visit(random: Random): Promise<void> {
+    const [start, choice] = [random.next(), random.next()];
+    const serving = this.liveJobs().filter(({ program }) => program.kind === 'serving');
+    const chosen = serving[Math.floor(choice * serving.length)];
+    if (chosen === undefined) return;
+    const job = await this.#ask(start, ({ client }) => client.jobs.get(chosen.uuid));
+    if (job === null) return;
+    const runUuids = async () => {
+      const filter = { job_uuid: chosen.uuid };
+      const runs = await this.#ask(start, ({ client }) => client.runs.list({ limit: 50, filter }));
+      return (runs?.data ?? []).map(({ uuid }) => uuid);
+    };
+    await visit(this.visits, job, runUuids);
+  }
+
   /** An answer to a question asked before another answer came may be older than that one. */
   #heard({ uuid, status }: Pick<Job, 'uuid' | 'status'>, askedAtMs: number): void {
     const job = this.jobs.get(uuid);
@@ -188,10 +207,11 @@ export class Load {
       try {
         return await request(server);
       } catch (error) {
-        if (error instanceof ApiError && error.status < 500 && error.status !== 429)
-          this.#wrong('', `${error.status} ${error.message}`);
+        // The database may be away (503); every other refusal of a request that is in order is wrong.
+        const isWrong = error instanceof ApiError && error.status !== 503;
+        if (isWrong) this.#wrong('', `${error.status} ${error.message} (request ${error.requestId})`);
         this.refusedCount += 1;
-        if (error instanceof ApiError && error.status < 500) return null;
+        if (isWrong) return null;
       }
       await sleep(300);
     }

@@ -30,6 +30,7 @@ export interface Place {
   remove(isKept: boolean): Promise<void>;
 }
 
+export const publicPorts = { from: 20_000, to: 20_099 };
 const serverCount = 2;
 const mainFile = join(import.meta.dirname, '../../src/main.ts');
 
@@ -144,7 +145,7 @@ function startServer(
     String(apiPort),
     '--insecure-http',
     '--gateway-ports',
-    '20000-20099',
+    `${publicPorts.from}-${publicPorts.to}`,
   ];
   const daemon = new Daemon({
     name,

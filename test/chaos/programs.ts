@@ -98,8 +98,10 @@ function polite(): Drawn {
   return { kind: 'polite', exitCode: null, lineCount: null, container };
 }
 
+/** Answers every visitor with the uuid of its run. */
 function serving(): Drawn {
-  const container = { ...script('echo 0; exec httpd -f -p 8080 -h /etc'), ports: [8080] };
+  const page = 'mkdir /tmp/www && echo "$FLOTILLA_RUN_UUID" >/tmp/www/index.html';
+  const container = { ...script(`${page}; echo 0; exec httpd -f -p 8080 -h /tmp/www`), ports: [8080] };
   return { kind: 'serving', exitCode: null, lineCount: 1, container, job: { task: 'PERSISTENT' } };
 }
 

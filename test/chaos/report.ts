@@ -9,6 +9,7 @@ export interface ChaosReport {
   jobs: { submitted: number; byStatus: Record<string, number>; byProgram: Record<string, number> };
   stops: number;
   bulkStops: number;
+  visits: { answered: number; failed: number };
   repeatedRequests: number;
   runs: { count: number; containers: number; endsByCode: Record<string, number> };
   teardowns: Record<string, number>;
@@ -36,6 +37,7 @@ export function tableOf(report: ChaosReport): string {
     `runs       ${runs.count} in ${runs.containers} containers; failed by: ${words(runs.endsByCode)}`,
     `receipts   ${words(report.receipts)}`,
     `logs       ${logs.runs} read, ${(logs.bytes / 1e6).toFixed(1)} MB; ${logs.engineLosses} cut by an engine's death`,
+    `ports      ${report.visits.answered} visits answered, ${report.visits.failed} not`,
     `engines    ${report.emptyShims} empty shims left by killed engines`,
     `requests   ${report.repeatedRequests} sent again`,
     `rest       ${(report.restMs / 1000).toFixed(1)} s after the last fault`,

@@ -1,7 +1,7 @@
 // One chaos run from the first process to the report: load and faults, healing, rest, audit, removal.
 import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { auditEngine, auditGpus, auditTruth, auditTwice } from './audit-containers.ts';
+import { auditEngine, auditGpus, auditListeners, auditTruth, auditTwice } from './audit-containers.ts';
 import { auditChanges, auditEnds, auditJobs, auditShares, auditStops, readRows } from './audit-database.ts';
 import { auditLogs } from './audit-logs.ts';
 import { auditReceipts } from './audit-receipts.ts';
@@ -163,6 +163,7 @@ async function audit(
     ...(await auditShares(pool)),
     ...(await auditStops(pool, evidence)),
     ...engines.flat(),
+    ...auditListeners(),
     ...shims.filter(({ isEmptyShim }) => !isEmptyShim).map(livingShim),
     ...auditTwice(evidence),
     ...auditGpus(evidence),
@@ -183,6 +184,7 @@ async function audit(
     },
     stops: load.stopCount,
     bulkStops: load.bulkStopCount,
+    visits: { answered: load.visits.answered, failed: load.visits.failed },
     repeatedRequests: load.refusedCount,
     runs: {
       count: runs.length,
