@@ -63,6 +63,8 @@ export interface AgentOptions {
   imageCacheBytes?: number;
   /** How long a teardown may take, its grace apart, before it counts as a fault of the node. */
   stuckAfterMs?: number;
+  /** Between two looks at what the machine has. */
+  inventoryEveryMs?: number;
   /** Between two measurements of what runs write to disk. */
   storageEveryMs?: number;
   /** The agent serves public ports itself, and clients reach it by this host; absent: the gateway does. */
@@ -72,7 +74,7 @@ export interface AgentOptions {
   onConnected?: (welcome: Welcome) => void;
 }
 
-const inventoryEveryMs = 60_000;
+const defaultInventoryEveryMs = 60_000;
 
 export async function runAgent(options: AgentOptions): Promise<void> {
   const { nodeKey, log, signal, clock = systemClock, random = Math.random } = options;
@@ -215,7 +217,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
 
   async function refreshInventory(): Promise<void> {
     while (!signal.aborted) {
-      await sleep(clock, inventoryEveryMs, signal);
+      await sleep(clock, options.inventoryEveryMs ?? defaultInventoryEveryMs, signal);
       await lookAgain();
     }
   }

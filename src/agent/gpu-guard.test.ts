@@ -31,6 +31,7 @@ function aNode() {
   const readUse = () => Promise.resolve(new Map(structuredClone([...uses])));
   return {
     use: (uuid: string, usedMib: number, pids: number[] = []) => uses.set(uuid, { uuid, usedMib, pids }),
+    lose: (uuid: string) => uses.delete(uuid),
     start: () => new GpuGuard({ clock, log, stateFile, readUse }),
     elapsedMs: () => nowMs,
   };
@@ -110,4 +111,41 @@ test('one whose run does not end is quarantined until it is seen clean after tha
   assert.deepEqual(await statesAfter(guard, 'run-1'), ['clean']);
   assert.equal(await guard.recheck(), true);
   await guard.begin('run-2', ['GPU-1']);
+});
+
+test('one that is lost under its run is told with the reason until it is back and clean', async () => {
+  const node = aNode();
+  const cards = ['GPU-1', 'GPU-2', 'GPU-3'].map((uuid, index) => ({
+    ...{ index, uuid, name: 'T4', vram_mib: 15_360, driver_version: null },
+  }));
+  const [first, second, third] = cards;
+  assert.ok(first && second && third);
+  for (const { uuid } of cards) node.use(uuid, 10);
+  const guard = node.start();
+  const told = (there: typeof cards) => guard.tell(there).map(({ uuid, health }) => [uuid, health]);
+  guard.tell(cards);
+  await guard.begin('run-1', ['GPU-2']);
+  // Idle ones that are not there are simply not there.
+  assert.deepEqual(told([first]), [
+    ['GPU-1', 'ok'],
+    ['GPU-2', 'quarantined'],
+  ]);
+  assert.match(guard.tell([])[0]?.health_reason ?? '', /^GPU GPU-2: .* any more, while job run run-1 has it/);
+  assert.deepEqual(told(cards), [
+    ['GPU-1', 'ok'],
+    ['GPU-2', 'ok'],
+    ['GPU-3', 'ok'],
+  ]);
+  node.lose('GPU-2');
+  assert.deepEqual(await statesAfter(guard, 'run-1'), ['not_seen']);
+  assert.deepEqual(told([first, third]), [
+    ['GPU-1', 'ok'],
+    ['GPU-2', 'quarantined'],
+    ['GPU-3', 'ok'],
+  ]);
+  await assert.rejects(guard.begin('run-2', ['GPU-2']), isQuarantined);
+  assert.equal(await guard.recheck(), false);
+  node.use('GPU-2', 4);
+  assert.equal(await guard.recheck(), true);
+  assert.equal(healthOf(guard, 'GPU-2'), 'ok');
 });

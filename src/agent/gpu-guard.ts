@@ -47,6 +47,8 @@ export interface GpuGuardOptions {
 export class GpuGuard {
   readonly #options: GpuGuardOptions;
   readonly #devices: Map<string, Device>;
+  /** As they were told last, by uuid. */
+  readonly #seen = new Map<string, GpuInventory>();
   readonly #times: GpuTimes;
 
   constructor(options: GpuGuardOptions) {
@@ -102,14 +104,29 @@ export class GpuGuard {
     if (held.length > 0) this.#write();
   }
 
-  /** The same GPUs with what is known of their health. */
+  /** The GPUs that are there with what is known of their health, and those that are not there any more but not given up. */
   tell(gpus: readonly GpuInventory[]): GpuInventory[] {
-    return gpus.map((gpu) => {
-      const quarantine = this.#devices.get(gpu.uuid)?.quarantine ?? null;
-      return quarantine === null
+    for (const gpu of gpus) this.#seen.set(gpu.uuid, gpu);
+    const isThere = new Set(gpus.map(({ uuid }) => uuid));
+    const lost = [...this.#seen.values()].filter(({ uuid }) => !isThere.has(uuid) && this.#isKept(uuid));
+    const all = [...gpus, ...lost].sort((a, b) => a.index - b.index);
+    return all.map((gpu) => {
+      const why = this.#whyUnusable(gpu.uuid, isThere.has(gpu.uuid));
+      return why === null
         ? { ...gpu, health: 'ok' }
-        : { ...gpu, health: 'quarantined', health_reason: `GPU ${gpu.uuid}: ${quarantine}`.slice(0, 1024) };
+        : { ...gpu, health: 'quarantined', health_reason: `GPU ${gpu.uuid}: ${why}`.slice(0, 1024) };
     });
+  }
+
+  #isKept(uuid: string): boolean {
+    const device = this.#devices.get(uuid);
+    return device !== undefined && (device.runUuid !== null || device.quarantine !== null);
+  }
+
+  #whyUnusable(uuid: string, isThere: boolean): string | null {
+    const { quarantine = null, runUuid = null } = this.#devices.get(uuid) ?? {};
+    if (quarantine !== null || isThere) return quarantine;
+    return `nvidia-smi does not tell of it any more, while job run ${runUuid} has it.`;
   }
 
   /** Looks at quarantined GPUs until the signal; calls back when one is clean again. */

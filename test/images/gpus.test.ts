@@ -112,10 +112,40 @@ test('a driver that fails before a run fails the run, one that fails after it qu
       await plane.event(run, 'running');
       gpus.break(true);
       await plane.event(run, 'released');
+      assert.match(await healthOf(plane, gpu, 'quarantined'), /its state cannot be read/);
       gpus.break(false);
-      // While nvidia-smi fails the GPU is in no inventory at all.
       assert.equal(await healthOf(plane, gpu, 'ok'), '');
     },
     { gpuTimes },
+  );
+});
+
+test('GPUs come and go while the agent runs; one that is lost under its run is quarantined with the reason', async () => {
+  using gpus = stubGpus(2);
+  const [first = '', second = '', third = ''] = [...gpus.uuids, 'GPU-00000000-0000-4000-8000-000000000002'];
+  await withNode(
+    async ({ plane }) => {
+      await plane.until(() => plane.connectionCount > 0, { what: () => 'the agent' });
+      gpus.setCount(3);
+      await healthOf(plane, third, 'ok');
+      const run = plane.want(onGpu(second, 'sleep 3'));
+      await plane.event(run, 'running');
+      gpus.setCount(1);
+      const reason = await healthOf(plane, second, 'quarantined');
+      assert.match(reason, new RegExp(`does not tell of it any more, while job run ${run} has it`));
+      assert.deepEqual(
+        plane.inventories.at(-1)?.gpus.map(({ uuid }) => uuid),
+        [first, second],
+        'the third, which was idle, is gone without a word',
+      );
+      await plane.event(run, 'released');
+      await plane.until(() => /after job run/.test(plane.inventories.at(-1)?.gpus[1]?.health_reason ?? ''), {
+        what: () => 'the quarantine after the run',
+      });
+      gpus.setCount(3);
+      await healthOf(plane, second, 'ok');
+      assert.equal((await plane.event(plane.want(onGpu(second, 'true')), 'exited')).exit_code, 0);
+    },
+    { gpuTimes, inventoryEveryMs: 300 },
   );
 });

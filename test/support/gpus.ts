@@ -9,6 +9,8 @@ export interface StubGpus extends Disposable {
   uuids: string[];
   /** From now on a GPU has so much memory in use, by these processes. */
   use(uuid: string, usedMib: number, pids?: number[]): void;
+  /** From now on only the first so many are there. */
+  setCount(count: number): void;
   /** nvidia-smi fails, or works again. */
   break(isBroken: boolean): void;
 }
@@ -34,6 +36,9 @@ export function stubGpus(count: number): StubGpus {
     use(uuid, usedMib, pids = []) {
       lines.set(uuid, [uuid, usedMib, ...pids].join(' '));
       write();
+    },
+    setCount(newCount) {
+      process.env.FLOTILLA_TEST_GPU_COUNT = String(newCount);
     },
     break(isNowBroken) {
       isBroken = isNowBroken;
