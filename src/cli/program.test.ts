@@ -223,13 +223,15 @@ test('what is not a job on stdin is refused before anything is sent', async () =
   assert.match((await flotilla(['job', 'submit', '-'], {}, '[]')).stderr, /stdin must hold one JSON object/);
 });
 
-test('the rarer options of job submit reach the server in their fields', async () => {
+/** Runs one command against a server that answers everything with `answer`; also the last body it was sent. */
+async function flotillaAt(answer: object, args: string[]) {
   let body = '';
   const server = createServer((request, response) => {
+    body = '';
     request.on('data', (chunk) => {
       body += chunk;
     });
-    request.on('end', () => response.end(JSON.stringify({ uuid: 'u', status: 'PENDING' })));
+    request.on('end', () => response.end(JSON.stringify(answer)));
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -239,18 +241,49 @@ test('the rarer options of job submit reach the server in their fields', async (
     file,
     JSON.stringify({ public_key: 'pk', secret_key: 'sk', url: `http://127.0.0.1:${port}` }),
   );
-  const uuid = '019582a6-27fc-731d-8000-000000000001';
-  const flags = `--start-timeout-waits-for-pull --gpu-registry-uuid ${uuid} --volume a/b=/one --volume c:2=/two`;
-  const { stdout, stderr } = await flotilla(['job', 'submit', 'x', '--key-file', file, ...flags.split(' ')]);
+  const said = await flotilla([...args, '--key-file', file]);
   server.closeAllConnections();
   server.close();
+  return { ...said, body };
+}
+
+const someUuid = '019582a6-27fc-731d-8000-000000000001';
+
+test('the rarer options of job submit reach the server in their fields', async () => {
+  const flags = `--start-timeout-waits-for-pull --gpu-registry-uuid ${someUuid} --volume a/b=/one --volume c:2=/two`;
+  const job = { uuid: 'u', status: 'PENDING' };
+  const { stdout, stderr, body } = await flotillaAt(job, ['job', 'submit', 'x', ...flags.split(' ')]);
   assert.equal(stdout, 'u\n', stderr);
-  const { parameters, ...job } = JSON.parse(body) as CreateJobBody;
-  assert.deepEqual([job.start_timeout_waits_for_pull, job.gpu_registry_uuid, job.gpu_count], [true, uuid, 1]);
+  const { parameters, ...sent } = JSON.parse(body) as CreateJobBody;
+  assert.deepEqual(
+    [sent.start_timeout_waits_for_pull, sent.gpu_registry_uuid, sent.gpu_count],
+    [true, someUuid, 1],
+  );
   assert.deepEqual(parameters.parameters.volumes, [
     { image: 'a/b', tag: 'latest', mount: '/one' },
     { image: 'c', tag: '2', mount: '/two' },
   ]);
+});
+
+test('node get says what the agent could not read or enforce', async () => {
+  const gpu = { name: 'T4', vram_gb_max: 16, is_allocated: false, uuid: 'GPU-1' };
+  const node = {
+    ...{
+      uuid: someUuid,
+      name: 'gpu-1',
+      status: 'ready',
+      status_reason: null,
+      last_seen_at: null,
+      drain: null,
+    },
+    ...{ region_code: null, labels: {}, cpus: [], rams: [], hard_drives: [], job_run_count: 0, orphans: [] },
+    ...{ isolation: 'none', agent_version: '1' },
+    gpus: [{ ...gpu, is_quarantined: true, quarantine_reason: 'GPU GPU-1: it is no longer there.' }],
+    current_hardware: { isolation_note: 'no iptables here', gpu_note: 'GPU 1 is in MIG mode.' },
+  };
+  const { stdout, stderr } = await flotillaAt(node, ['node', 'get', someUuid]);
+  assert.match(stdout, /^Isolation: +none: no iptables here\nGPU driver: +GPU 1 is in MIG mode\.$/m, stderr);
+  assert.match(stdout, /^ {2}quarantined {2}T4 {2}16 GB {2}GPU GPU-1: it is no longer there\.$/m);
 });
 
 test('help and version go to stdout with exit code 0', async () => {

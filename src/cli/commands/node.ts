@@ -177,7 +177,8 @@ function nodeLines({ io }: Cli, node: Node): string[] {
     ['Storage', drives.join(', ') || null],
     ['Runs', String(node.job_run_count)],
     ['Drain', node.drain && `${node.drain.runs_left} left, stopped at ${node.drain.deadline_at}`],
-    ['Isolation', node.isolation + isolationNote(node)],
+    ['Isolation', node.isolation + noteOf(node, 'isolation_note', ': ')],
+    ['GPU driver', noteOf(node, 'gpu_note') || null],
     ['Agent', node.agent_version],
   ];
   const gpus = node.gpus.map(
@@ -196,10 +197,10 @@ function orphanLine(orphan: Node['orphans'][number]): string {
   return `  ${orphan.state}  run ${orphan.run_uuid}  seen ${orphan.first_seen_at}, ${end}`;
 }
 
-/** Agents say why they cannot keep runs apart. */
-function isolationNote({ current_hardware }: Node): string {
-  const note = current_hardware?.isolation_note;
-  return typeof note === 'string' ? `: ${note}` : '';
+/** What the agent could not do or read, in its words. */
+function noteOf({ current_hardware }: Node, name: 'isolation_note' | 'gpu_note', before = ''): string {
+  const note = current_hardware?.[name];
+  return typeof note === 'string' ? before + note : '';
 }
 
 function gpuState(gpu: Node['gpus'][number]): string {
