@@ -3,6 +3,7 @@ import type { Database } from '../db/database.ts';
 import type { Hints } from '../db/hints.ts';
 import type { JobSubmitter } from '../db/job-submit.ts';
 import type { Vault } from '../db/vault.ts';
+import type { CapacityReader } from './capacity.ts';
 import type { LiveJobs } from './live-jobs.ts';
 import type { GatewayAddress } from './node-urls.ts';
 import type { RunStreams } from './run-streams.ts';
@@ -14,6 +15,9 @@ export interface ApiDeps {
   submitter: JobSubmitter;
   hints: Hints;
   scheduling: SchedulingView;
+  capacity: CapacityReader;
+  /** Nodes without isolation take every account's jobs. */
+  trustTenants: boolean;
   gateway: GatewayAddress;
   streams: RunStreams;
   /** Epoch milliseconds. */

@@ -2,8 +2,9 @@
 import { type KeyPreset, type Permission, permissions } from '../protocol/api-key.ts';
 
 export const presetPermissions: Record<KeyPreset, readonly Permission[]> = {
-  admin: permissions,
-  consumer: ['jobs:create', 'jobs:read', 'jobs:cancel', 'jobs:exec', 'nodes:read'],
+  // Of its account; the key that a server makes on its own machine is the cluster's admin beside that.
+  admin: permissions.filter((permission) => permission !== 'cluster:admin'),
+  consumer: ['jobs:create', 'jobs:read', 'jobs:cancel', 'jobs:exec', 'nodes:read', 'offers:read'],
   node: [],
 };
 

@@ -33,6 +33,11 @@ export function listOf<T>(query: ListQuery, result: ListResult<unknown>, data: T
   };
 }
 
+/** The page of a list that is whole in memory. */
+export function pageOf<T>({ page, limit }: Pick<ListQuery, 'page' | 'limit'>, items: readonly T[]): T[] {
+  return items.slice((page - 1) * limit, page * limit);
+}
+
 const kinds = {
   words: 'one word or several, separated by commas',
   uuids: 'UUIDs, separated by commas',

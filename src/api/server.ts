@@ -24,10 +24,12 @@ import { apiKeyRoutes } from './routes/api-keys.ts';
 import { documentRoutes, openApiDocument, withErrorResponse } from './routes/documents.ts';
 import { execRoutes } from './routes/exec.ts';
 import { fileRoutes } from './routes/files.ts';
+import { gpuRegistryRoutes } from './routes/gpu-registry.ts';
 import { jobRunRoutes } from './routes/job-runs.ts';
 import { jobStopRoutes } from './routes/job-stops.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { nodeRoutes } from './routes/nodes.ts';
+import { offerRoutes } from './routes/offers.ts';
 import { receiptRoutes } from './routes/receipts.ts';
 import { spool } from './spool.ts';
 
@@ -90,6 +92,8 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
     fileRoutes(signed, deps);
     nodeRoutes(signed, deps);
     apiKeyRoutes(signed, deps);
+    gpuRegistryRoutes(signed, deps);
+    offerRoutes(signed, deps);
   });
   documentRoutes(app, deps);
   return { app, authenticator };

@@ -1,3 +1,4 @@
+// Cards as drivers name them, and the registry entries they are.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { findRegistryGpu, type RegistryGpu } from './gpu-registry.ts';

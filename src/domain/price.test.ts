@@ -1,3 +1,4 @@
+// Prices of runs, and what a time costs at one.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { newKeyPair, presetPermissions } from '../api/key-presets.ts';
 import { createApiKey, findSigningKey } from '../db/api-keys.ts';
 import { createNode, findNodeByName } from '../db/nodes.ts';
-import type { KeyPreset } from '../protocol/api-key.ts';
+import { type KeyPreset, permissions } from '../protocol/api-key.ts';
 import { newId, newToken } from './ids.ts';
 import type { Storage } from './storage.ts';
 
@@ -78,7 +78,7 @@ async function makeKey(
     accountId: account.id,
     ...options,
     ...pair,
-    permissions: presetPermissions[options.preset],
+    permissions: options.preset === 'admin' ? permissions : presetPermissions[options.preset],
     allowedIps: [],
     expiresAtMs: null,
   });

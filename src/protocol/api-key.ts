@@ -16,6 +16,9 @@ export const permissions = [
   'nodes:write',
   'keys:read',
   'keys:write',
+  'offers:read',
+  // What concerns every account: the GPU registry, prices, other accounts and their credits.
+  'cluster:admin',
 ] as const;
 export type Permission = (typeof permissions)[number];
 

@@ -1,3 +1,4 @@
+// Frames of data connections: whatever pieces they arrive in, and what is refused.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

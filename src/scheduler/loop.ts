@@ -179,8 +179,9 @@ export class Scheduler {
     this.#reviewedAtMs = startedAtMs;
     if (await this.#clockJumped(term)) return;
     await this.#tellReasons(term);
+    await term.prices.describeUnknown(this.#options.newId);
     await drainNodes(this.#options, this.#actor(term.leadership));
-    await term.nodeLoss.review(nowMs);
+    await term.nodeLoss.review();
   }
 
   /** true: what was just read by the database's clock means nothing; the next look will do. */

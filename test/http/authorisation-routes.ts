@@ -27,4 +27,14 @@ export const authorisedRoutes: string[] = [
   'POST /v1/api-keys',
   'GET /v1/api-keys',
   'DELETE /v1/api-keys/{uuid}',
+  'GET /v1/gpu-registry',
+  'GET /v1/gpu-registry/{uuid}',
+  'POST /v1/gpu-registry',
+  'PUT /v1/gpu-registry/{uuid}',
+  'GET /v1/compute/rates',
+  'PUT /v1/compute/rates',
+  'GET /v1/compute/offers',
 ];
+
+/** What belongs to the cluster: the same for every account that may see it, and changed by the cluster's admin alone. */
+export const clusterRoutes = /^\w+ \/v1\/(gpu-registry|compute\/(rates|offers))/;

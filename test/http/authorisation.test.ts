@@ -6,7 +6,7 @@ import { aJob, aNode } from '../support/builders.ts';
 import { fetchOpenApi } from '../support/openapi-check.ts';
 import { place } from '../support/runs.ts';
 import { startTestServer } from '../support/server.ts';
-import { authorisedRoutes } from './authorisation-routes.ts';
+import { authorisedRoutes, clusterRoutes } from './authorisation-routes.ts';
 
 const server = await startTestServer({ hasScheduler: false });
 const { admin } = server;
@@ -14,13 +14,16 @@ const accountId = await server.createAccount('another');
 const foreign = server.client(await server.createKey({ preset: 'admin', accountId }));
 const powerless = server.client(await server.createKey({ permissions: [] }));
 
+// The reference's own id of it.
+const rtx5090 = '0198ac1c-7063-4be8-bb94-57a5bd83548e';
+
 /** A job, run, node and key of the first account, under the resource that names them in a path. */
 async function things(): Promise<Record<string, string>> {
   const node = await aNode(server);
   const job = await admin.createJob(aJob());
   const run = await place(server, job.uuid, node.id);
   const key = await server.createKey();
-  return { jobs: job.uuid, 'job-runs': run.id, nodes: node.id, 'api-keys': key.id };
+  return { jobs: job.uuid, 'job-runs': run.id, nodes: node.id, 'api-keys': key.id, 'gpu-registry': rtx5090 };
 }
 
 const ids = await things();
@@ -56,6 +59,14 @@ for (const route of authorisedRoutes) {
     assert.equal(refusal.code, 'permission_denied');
     assert.deepEqual((refusal.details as { granted: string[] }).granted, []);
   });
+
+  if (clusterRoutes.test(route)) {
+    test(`${route} is the same for every account, and only the cluster's admin changes it`, async () => {
+      if (method === 'GET') assert.deepEqual(await foreign.ask(method, path), await admin.ask(method, path));
+      else assert.equal((await foreign.refusal(method, path, body)).code, 'permission_denied');
+    });
+    continue;
+  }
 
   test(`${route} is ${isOfOne ? '404 for another account, and as unknown' : 'empty of what others have'}`, async () => {
     if (isOfOne) {

@@ -15,6 +15,7 @@ import {
 } from '../../src/main/control-plane.ts';
 import { newId, newToken } from '../../src/main/ids.ts';
 import { openStorage, type Storage } from '../../src/main/storage.ts';
+import { permissions } from '../../src/protocol/api-key.ts';
 import { Client, type KeyPair } from './client.ts';
 import { createResponseCheck } from './openapi-check.ts';
 import { startTestPostgres, type TestPostgres } from './postgres.ts';
@@ -82,7 +83,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const { url } = await startReplica();
   const check = await createResponseCheck(url);
   const createKey = (key: Partial<NewApiKey> = {}) => makeKey(storage, key);
-  const adminKey = await createKey({ preset: 'admin' });
+  const adminKey = await createKey({ preset: 'admin', permissions });
   const client = (key: KeyPair, at = url) => new Client({ url: at, key, check });
   let stopping: Promise<void> | undefined;
   const stop = () => {

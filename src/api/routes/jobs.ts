@@ -15,9 +15,11 @@ import {
 import { createReasonReader } from '../../db/placement.ts';
 import { needOf, shapeKeyOf } from '../../domain/placement-need.ts';
 import { CancelJobBody, CreateJobBody, Job, JobList, type PendingReason } from '../../protocol/job.ts';
+import { JobDryRun } from '../../protocol/offer.ts';
 import { type Caller, callerOf, requirePermission } from '../auth.ts';
 import type { ApiDeps } from '../deps.ts';
 import { ApiError, nonceReused, notFound, validationFailed } from '../errors.ts';
+import { dryRunJob, isDryRun } from '../job-dry-run.ts';
 import { jobFilters } from '../job-filters.ts';
 import { type JobRequest, readJobRequest } from '../job-request.ts';
 import { jobView } from '../job-view.ts';
@@ -47,13 +49,18 @@ export function jobRoutes(app: FastifyInstance, apiDeps: ApiDeps): void {
     {
       schema: {
         tags,
-        summary: 'Create a job',
+        summary: 'Create a job; with dry_run=true only say where it would go and what it would cost',
         headers: idempotencyHeader,
+        querystring: Type.Object({ dry_run: Type.Optional(Type.Boolean({ default: false })) }),
         body: CreateJobBody,
-        response: { 201: Job },
+        response: { 200: JobDryRun, 201: Job },
       },
     },
-    async (request, reply) => reply.code(201).send(await createJob(request, deps)),
+    async (request, reply) => {
+      const wanted = readWanted(request);
+      if (!isDryRun(request)) return reply.code(201).send(await createJob(request, wanted, deps));
+      return reply.code(200).send(await dryRunJob(wanted, { caller: callerOf(request), deps }));
+    },
   );
   app.get(
     '/v1/jobs',
@@ -110,11 +117,16 @@ const idempotencyHeader = Type.Object({
   ),
 });
 
-async function createJob(request: FastifyRequest, deps: JobDeps): Promise<Job> {
+function readWanted(request: FastifyRequest): JobRequest {
   const caller = callerOf(request);
   requirePermission(caller, 'jobs:create');
   const wanted = readJobRequest(request.body);
   if (wanted.spec.priority > 0) requirePermission(caller, 'jobs:prioritize');
+  return wanted;
+}
+
+async function createJob(request: FastifyRequest, wanted: JobRequest, deps: JobDeps): Promise<Job> {
+  const caller = callerOf(request);
   const idempotency = idempotencyOf(request, caller);
   await checkLiveJobs(caller, deps);
   const job = { id: deps.newId(), accountId: caller.accountId, ...wanted, sourceRecipeUuid: null };
