@@ -25,11 +25,14 @@ const needs = [
   { packages: ['curl'], isMet: () => hasProgram('curl'), forDocker: true },
   { packages: ['postgresql'], isMet: hasPostgres, forDocker: false },
   { packages: ['libfaketime'], isMet: () => isInstalled('libfaketime'), forDocker: false },
+  { packages: ['pgbouncer'], isMet: () => hasProgram('pgbouncer'), forDocker: false, forPooler: true },
 ];
 
 /** As root on Debian or Ubuntu: installs what is missing; elsewhere prints the command and ends. */
-export function installTestPackages({ withDocker }) {
-  const wanted = needs.filter((need) => (withDocker || !need.forDocker) && !need.isMet());
+export function installTestPackages({ withDocker, withPooler = false }) {
+  const wanted = needs.filter(
+    (need) => (withDocker || !need.forDocker) && (withPooler || !need.forPooler) && !need.isMet(),
+  );
   install(wanted.flatMap((need) => need.packages));
   // Debian 13 and later pack the docker command apart.
   if (withDocker && !hasProgram('docker')) install(['docker-cli']);

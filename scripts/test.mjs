@@ -11,23 +11,46 @@ import { installTestPackages } from './test-packages.mjs';
 /**
  * One pass is one run of the test files in these folders. `postgres`: which PostgreSQL the tests' database support starts
  * (FLOTILLA_TEST_POSTGRES). `docker`: in a network namespace with a dockerd of its own; left out by --fast, as is `isSlow`.
+ * `pooler`: some start a PgBouncer.
  */
 /** Outages, races and floods: they wait or ask a great deal, and --fast leaves them out. */
-const slowHttp = ['clock', 'database', 'hub', 'malformed', 'scheduler', 'files'].map(
-  (name) => `test/http/${name}.test.ts`,
+const slowHttp = http(
+  ...['clock', 'database', 'hub', 'malformed', 'scheduler', 'files'],
+  ...['paused-hub', 'paused-leader', 'pooler'],
 );
+/** The core: what meets the database in every way there is. */
+const coreHttp = http('jobs', 'stop', 'scheduler', 'hub', 'replicas');
+
+function http(...names) {
+  return names.map((name) => `test/http/${name}.test.ts`);
+}
 
 const passes = [
   { name: 'pure', folders: ['src', 'test/tidy.test.ts'], concurrency: 2 },
   { name: 'embedded', folders: ['test/embedded'], concurrency: 2, isSlow: true },
   { name: 'http', folders: ['test/http'], except: slowHttp, postgres: 'embedded', concurrency: 2 },
-  { name: 'http, outages and races', folders: slowHttp, postgres: 'embedded', concurrency: 2, isSlow: true },
+  {
+    name: 'http, outages and races',
+    folders: slowHttp,
+    postgres: 'embedded',
+    pooler: true,
+    concurrency: 2,
+    isSlow: true,
+  },
   {
     name: 'http, system PostgreSQL',
     folders: ['test/http'],
-    // It runs on that one in any case.
-    except: ['test/http/clock.test.ts'],
+    // They run on that one in any case, or do not care.
+    except: http('clock', 'pooler', 'paused-hub'),
     postgres: 'system',
+    concurrency: 2,
+    isSlow: true,
+  },
+  {
+    name: 'http, behind a pooler',
+    folders: coreHttp,
+    postgres: 'pgbouncer',
+    pooler: true,
     concurrency: 2,
     isSlow: true,
   },
@@ -35,7 +58,7 @@ const passes = [
   { name: 'gateway', folders: ['test/gateway'], postgres: 'embedded', concurrency: 1, isSlow: true },
   { name: 'images', folders: ['test/images'], postgres: 'embedded', docker: true, concurrency: 1 },
   { name: 'isolation', folders: ['test/isolation'], postgres: 'embedded', docker: true, concurrency: 1 },
-  { name: 'e2e', folders: ['test/e2e'], postgres: 'embedded', docker: true, concurrency: 1 },
+  { name: 'e2e', folders: ['test/e2e'], postgres: 'embedded', docker: true, pooler: true, concurrency: 1 },
   {
     // The agents' own tests need no database; these take agents, engine and server together.
     name: 'stop, system PostgreSQL',
@@ -65,7 +88,10 @@ function main() {
     .filter((pass) => pass.files.length > 0);
   if (planned.length === 0) fail(`There are no test files in ${chosen.join(', ') || 'any folder'}.`);
   const node = prepare();
-  installTestPackages({ withDocker: isRoot() && planned.some((pass) => pass.docker) });
+  installTestPackages({
+    withDocker: isRoot() && planned.some((pass) => pass.docker),
+    withPooler: planned.some((pass) => pass.pooler),
+  });
   report(planned.map((pass) => runPass(node, pass)));
 }
 

@@ -242,8 +242,7 @@ test('a removed node is out of lists and plans, its name is free, its record sta
   assert.equal((await nodeOf(node)).status, 'removed');
   const again = await change(node, 'remove', { reason: 'again' });
   assert.deepEqual([again.status, again.status_reason], ['removed', 'sold']);
-  for (const verb of ['cordon', 'uncordon', 'drain'])
-    assert.equal((await refused(node, verb)).status, 404);
+  for (const verb of ['cordon', 'uncordon', 'drain']) assert.equal((await refused(node, verb)).status, 404);
   assert.deepEqual(
     (await eventsOf(node)).map(({ kind, detail }) => [kind, detail?.reason]),
     [

@@ -1,4 +1,4 @@
-// A PostgreSQL of the test's own: the embedded one, or the system's 15 or newer; one per process, many databases in it.
+// A PostgreSQL of the test's own: the embedded one, the system's 15 or newer, or that behind a pooler; many databases in it.
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -7,34 +7,47 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { startEmbeddedPostgres } from '../../src/embedded/postgres.ts';
+import { type PgBouncer, startPgBouncer } from './pgbouncer.ts';
 
 export interface TestPostgres {
-  /** Creates an empty database and gives its URL. */
+  /** Creates an empty database and gives its URL, through the pooler where there is one. */
   createDatabase(): Promise<string>;
+  /** The same database past the pooler; null where there is none. */
+  directUrl(url: string): string | null;
   /** Cuts every connection and comes back only with `resume`. */
   suspend(): Promise<void>;
   resume(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** What both kinds of PostgreSQL give; `url` names a database. */
+/** What every kind of PostgreSQL gives; `url` names a database. */
 interface Instance {
   url(database: string): string;
+  /** Absent: there is no pooler. */
+  directUrl?(database: string): string;
   start(): Promise<void>;
   halt(): Promise<void>;
+  /** What halt leaves running. */
+  end?(): Promise<void>;
   /** At once and without waiting: this process ends. */
   abandon(): void;
 }
 
-/** FLOTILLA_TEST_POSTGRES chooses: `embedded` (default) or `system`; with `env` for its processes it is the system's. */
-export async function startTestPostgres({ env }: { env?: NodeJS.ProcessEnv } = {}): Promise<TestPostgres> {
-  const kind = env === undefined ? (process.env.FLOTILLA_TEST_POSTGRES ?? 'embedded') : 'system';
-  assert.ok(
-    kind === 'embedded' || kind === 'system',
-    `FLOTILLA_TEST_POSTGRES is embedded or system, not ${kind}`,
-  );
+export type PostgresKind = 'embedded' | 'system' | 'pgbouncer';
+
+/**
+ * FLOTILLA_TEST_POSTGRES chooses where `kind` does not: `embedded` (default), `system`, or `pgbouncer`, which is the
+ * system's behind a pooler in transaction mode. With `env` for its processes it is the system's.
+ */
+export async function startTestPostgres({
+  env,
+  kind = env === undefined ? chosenKind() : 'system',
+}: {
+  env?: NodeJS.ProcessEnv;
+  kind?: PostgresKind;
+} = {}): Promise<TestPostgres> {
   const folder = mkdtempSync('/tmp/flotilla-pg-');
-  const instance = kind === 'embedded' ? embedded(folder) : system(folder, env);
+  const instance = { embedded, system, pgbouncer: pooled }[kind](folder, env);
   const abandon = () => {
     instance.abandon();
     rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
@@ -42,22 +55,34 @@ export async function startTestPostgres({ env }: { env?: NodeJS.ProcessEnv } = {
   process.once('exit', abandon);
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit(1));
   await instance.start();
+  const direct = (database: string) => (instance.directUrl ?? instance.url)(database);
+  const directUrls = new Map<string, string>();
   let created = 0;
   return {
     async createDatabase() {
       created += 1;
       const name = `test_${created}`;
-      await ask(instance.url('postgres'), `create database ${name}`);
-      return instance.url(name);
+      await ask(direct('postgres'), `create database ${name}`);
+      const url = instance.url(name);
+      if (direct(name) !== url) directUrls.set(url, direct(name));
+      return url;
     },
+    directUrl: (url) => directUrls.get(url) ?? null,
     suspend: () => instance.halt(),
     resume: () => instance.start(),
     async stop() {
+      await instance.end?.();
       await instance.halt();
       process.off('exit', abandon);
       rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
     },
   };
+}
+
+function chosenKind(): PostgresKind {
+  const kind = process.env.FLOTILLA_TEST_POSTGRES ?? 'embedded';
+  if (kind === 'embedded' || kind === 'system' || kind === 'pgbouncer') return kind;
+  return assert.fail(`FLOTILLA_TEST_POSTGRES is embedded, system or pgbouncer, not ${kind}`);
 }
 
 async function ask(url: string, sql: string): Promise<void> {
@@ -116,6 +141,27 @@ function system(folder: string, env: NodeJS.ProcessEnv = {}): Instance {
       await exited;
     },
     abandon: () => quit(running?.exitCode === null ? running.pid : undefined),
+  };
+}
+
+/** The pooler stays up while PostgreSQL is halted. */
+function pooled(folder: string): Instance {
+  const postgres = system(folder);
+  let pooler: PgBouncer | undefined;
+  return {
+    url: (database) => pooler?.url(database) ?? assert.fail('PgBouncer was started'),
+    directUrl: postgres.url,
+    async start() {
+      await postgres.start();
+      pooler ??= startPgBouncer({ folder, sockets: join(folder, 'sockets'), user: postgresUser() });
+      await becomesReady(pooler.url('postgres'));
+    },
+    halt: () => postgres.halt(),
+    end: async () => pooler?.stop(),
+    abandon() {
+      pooler?.abandon();
+      postgres.abandon();
+    },
   };
 }
 

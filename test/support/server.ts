@@ -72,7 +72,8 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const logLines: string[] = [];
   const log = pino({ level: 'warn', base: null }, { write: (line) => void logLines.push(line) });
   const databaseUrl = await postgres.createDatabase();
-  const storage = await openStorage({ dataDirectory, databaseUrl, tell: () => {}, log });
+  const databaseDirectUrl = postgres.directUrl(databaseUrl);
+  const storage = await openStorage({ dataDirectory, databaseUrl, databaseDirectUrl, tell: () => {}, log });
   const leadership = hasScheduler ? null : await leadForever(storage);
   const replicas = new Set<ControlPlane>();
   const startReplica = async (own: Partial<ControlPlaneOptions> = {}) => {
