@@ -3,6 +3,7 @@ import { isTerminal } from '../../src/domain/job.ts';
 import type { Consumer } from './consumer.ts';
 import type { JobFacts, Model, NodeFacts } from './model.ts';
 import type { SimulatedNode } from './node.ts';
+import type { RealSession } from './postgres.ts';
 import type { Fleet } from './server.ts';
 import { Violation, type World } from './world.ts';
 
@@ -12,10 +13,13 @@ export interface CalmParts {
   nodes: readonly SimulatedNode[];
   model: Model;
   consumer: Consumer;
+  session: RealSession;
 }
 
 /** Leases, leadership, back-offs and what was under way have settled by then. */
 const settleMs = 60_000;
+/** A node that was lost is back by then, and has heard its kill list. */
+const returnedMs = 90_000;
 /** A job that fits a node waits no longer than this. */
 const placementMs = 15_000;
 const quietLimitMs = 400_000;
@@ -43,8 +47,12 @@ export class Calm {
       const calmMs = world.nowMs - this.#sinceMs;
       if (calmMs > stopAllMs) this.#stopEndless();
       if (calmMs > settleMs) this.#checkPlacement();
+      if (calmMs > returnedMs) this.#checkGivenUp();
       const left = this.#left();
-      if (left.length === 0) return this.#checkPromises();
+      if (left.length === 0) {
+        this.#checkPromises();
+        return this.#checkLogs();
+      }
       if (calmMs > quietLimitMs)
         throw new Violation('everything ends and nothing leaks', left.slice(0, 10).join('; '));
     }
@@ -71,6 +79,17 @@ export class Calm {
       else if (world.nowMs - (this.#fitsSinceMs.get(job.id) ?? 0) > placementMs)
         throw new Violation('a job that fits is placed', `job ${job.id} waits though a node is free for it`);
     }
+  }
+
+  #checkGivenUp(): void {
+    const { model, nodes } = this.#parts;
+    for (const { engine } of nodes)
+      for (const { id, runUuid } of engine.containers.values())
+        if (model.fenced.has(runUuid))
+          throw new Violation(
+            'what was given up goes when its node is back',
+            `${id} of run ${runUuid} is still there`,
+          );
   }
 
   #fits(job: JobFacts, node: NodeFacts): boolean {
@@ -115,8 +134,28 @@ export class Calm {
     for (const id of consumer.acknowledged)
       if (!model.jobs.has(id))
         throw new Violation('no acknowledged job is lost', `job ${id} was accepted and is not there`);
-    for (const { id, teardown_state } of model.runs.values())
+    for (const id of consumer.stopped)
+      if (!isTerminal(model.jobs.get(id)?.status ?? 'FAILED'))
+        throw new Violation('every stop ends', `job ${id} was stopped and is ${model.jobs.get(id)?.status}`);
+    for (const { id, teardown_state, receipt } of model.runs.values()) {
       if (teardown_state !== null && teardown_state !== 'verified' && teardown_state !== 'unverified')
         throw new Violation('every stop ends', `the teardown of run ${id} is ${teardown_state}`);
+      if (!receipt?.proof && !receipt?.fenced)
+        throw new Violation('every stop ends', `run ${id} has neither a proof of its end nor a fenced node`);
+    }
+  }
+
+  /** Nothing was stored that was not written; and a log that is told to be whole is. */
+  async #checkLogs(): Promise<void> {
+    const rows = await this.#parts.session.query(
+      'select s.run_id, s.total_bytes, r.is_log_complete from run_log_states s join job_runs r on r.id = s.run_id',
+    );
+    const written = new Map(this.#parts.nodes.flatMap(({ engine }) => [...engine.writtenBytes]));
+    for (const { run_id, total_bytes, is_log_complete } of rows) {
+      const bytes = written.get(String(run_id)) ?? 0;
+      const isWrong = is_log_complete === true ? total_bytes !== bytes : Number(total_bytes) > bytes;
+      if (isWrong)
+        throw new Violation('logs are true', `run ${run_id} wrote ${bytes} bytes, ${total_bytes} are stored`);
+    }
   }
 }

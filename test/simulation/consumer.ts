@@ -1,6 +1,6 @@
 // The consumer: submits jobs of many kinds, stops some, now and then twice, and remembers what it was promised.
 
-import { stopJob } from '../../src/db/job-stops.ts';
+import { stopJob, stopJobs } from '../../src/db/job-stops.ts';
 import type { JobSpec } from '../../src/domain/job.ts';
 import { commandOf, type Program } from './container.ts';
 import type { Fleet } from './server.ts';
@@ -73,6 +73,37 @@ export class Consumer {
       .catch((error: unknown) => world.remark(`stop of ${jobId} failed: ${String(error)}`));
   }
 
+  /** Bulk: whatever has waited or run for a while. */
+  stopMany(): void {
+    const life = this.#anyLife();
+    const { world, accountId } = this.#fleet;
+    if (life === null) return;
+    const { work } = world.random;
+    const filters = [
+      { kind: 'age', column: 'j.created_at', atLeastMs: work.integer(3_000, 30_000) } as const,
+    ];
+    const actor = { kind: 'key', public_key: 'simulated' };
+    const order = {
+      accountId,
+      nonce: null,
+      reason: 'simulated',
+      detail: { code: 'stopped' },
+      graceMs: null,
+      actor,
+    };
+    stopJobs(life.database, { filters, order }, null)
+      .then((batch) => {
+        if (batch.kind !== 'decided') return;
+        for (const { id, outcome, run } of batch.jobs) {
+          world.count(`bulk stop ${outcome}`);
+          this.stopped.add(id);
+          if (run !== null) life.hints.publish({ kind: 'node', nodeId: run.nodeId });
+        }
+        life.hints.publish({ kind: 'schedule' });
+      })
+      .catch((error: unknown) => world.remark(`bulk stop failed: ${String(error)}`));
+  }
+
   #anyLife() {
     const { servers, world } = this.#fleet;
     const living = servers.flatMap(({ life }) => (life === null || life.process.isPaused ? [] : [life]));
@@ -110,8 +141,8 @@ export class Consumer {
         command: commandOf(this.#program(isPersistent || runsToLimit)),
         stopGraceMs: work.chance(0.5) ? work.integer(0, 4_000) : null,
       },
-      maxTimeoutAssignMs: work.chance(0.2) ? work.integer(300, 5_000) : 120_000,
-      maxTimeoutStartMs: work.chance(0.2) ? work.integer(300, 4_000) : 60_000,
+      maxTimeoutAssignMs: work.chance(0.3) ? work.integer(300, 5_000) : 120_000,
+      maxTimeoutStartMs: work.chance(0.2) ? work.pick([20, 60, 300, 2_000, 4_000]) : 60_000,
       startTimeoutWaitsForPull: work.chance(0.2),
       maxTimeoutRunMs: isPersistent
         ? null
@@ -133,7 +164,7 @@ export class Consumer {
   #program(isEndless: boolean): Program {
     const { work } = this.#fleet.world.random;
     return {
-      runMs: isEndless ? null : work.chance(0.2) ? work.between(4_000, 12_000) : work.between(5, 3_000),
+      runMs: isEndless ? null : work.between(0, work.pick([20, 20, 3_000, 3_000, 12_000])),
       exitCode: work.chance(0.25) ? 1 : 0,
       termMs: work.chance(0.25) ? null : work.between(1, 1_500),
       lineCount: work.integer(0, 4),

@@ -65,6 +65,8 @@ export class SimulatedEngine {
   readonly containers = new Map<string, SimulatedContainer>();
   /** By run. */
   readonly volumes = new Map<string, VolumeSummary>();
+  /** By run whose container is gone: bytes of its log. */
+  readonly writtenBytes = new Map<string, number>();
   rates: EngineRates = noEngineFaults;
   isAway = false;
   readonly options: EngineOptions;
@@ -119,6 +121,7 @@ export class SimulatedEngine {
     const container = this.containers.get(id);
     if (container === undefined) return;
     container.kill();
+    this.writtenBytes.set(container.runUuid, container.logBytes);
     this.containers.delete(id);
   }
 

@@ -19,10 +19,14 @@ interface Fault {
   act: (parts: FaultyParts, world: World) => void | Promise<void>;
 }
 
-/** Short mostly; now and then so long that the node counts as lost. */
+/** By world: how often a fault lasts so long that its node counts as lost. */
+const longShares = new WeakMap<World, number>();
+
 function durationMs(world: World): number {
   const { fault } = world.random;
-  return fault.chance(0.15) ? fault.between(35_000, 70_000) : fault.between(200, 15_000);
+  return fault.chance(longShares.get(world) ?? 0)
+    ? fault.between(35_000, 70_000)
+    : fault.between(200, 15_000);
 }
 
 /** `forMs`: the server may not hear it for so long; 0 where it does. */
@@ -238,13 +242,14 @@ export class FaultMaker {
     const kinds = fault.pick([faults, faults, serverFaults, [...agentFaults, ...networkFaults]]);
     const weighted = kinds.map((value) => ({ weight: value.weight * fault.pick([0, 0.5, 1, 1, 2]), value }));
     this.#chosen = weighted.filter(({ weight }) => weight > 0);
+    longShares.set(world, fault.pick([0.1, 0.1, 0.6]));
     this.#setRates();
     this.#plan(fault.pick([800, 1_500, 3_000]));
   }
 
   #setRates(): void {
     const { fault } = this.#world.random;
-    const rate = (most: number) => (fault.chance(0.5) ? 0 : fault.between(0, most));
+    const rate = (most: number) => (fault.chance(0.4) ? 0 : fault.between(0, most));
     const engine: EngineRates = {
       ...{ callFails: rate(0.02), answerLost: rate(0.02), pullFails: rate(0.1), startFails: rate(0.1) },
       ...{ killIgnored: rate(0.5), removeFails: rate(0.3), eventLost: rate(0.5) },

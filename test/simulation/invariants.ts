@@ -20,6 +20,8 @@ export class Invariants {
   readonly #nodes: ReadonlyMap<string, SimulatedNode>;
   /** By run: when the agent that has it read that it must end. */
   readonly #toldToStopAtMs = new Map<string, number>();
+  /** By job: its status and that of its newest run, as they were last. */
+  readonly #cellOfJob = new Map<string, string>();
   /** By node: when a fault of its own was last at work. */
   readonly faultyUntilMs = new Map<string, number>();
 
@@ -134,7 +136,11 @@ export class Invariants {
     for (const { id, word, exitCode } of containers) {
       if (word === 'running')
         this.#violate('what is told of an end is true', `${id} of run ${run.id} runs, told ${run.status}`);
-      else if (word === 'exited' && (exitCode === 0) !== (run.status === 'COMPLETED'))
+      else if (
+        word === 'exited' &&
+        !isStoppedByNode(run) &&
+        (exitCode === 0) !== (run.status === 'COMPLETED')
+      )
         this.#violate(
           'what is told of an end is true',
           `${id} of run ${run.id} ended with ${exitCode}, told ${run.status}`,
@@ -196,6 +202,9 @@ export class Invariants {
     const run = job.last_run_id === null ? null : (this.#model.runs.get(job.last_run_id) ?? null);
     const cell = `${job.status}/${run?.status ?? 'none'}`;
     if (!cells.has(cell)) this.#violate('job and run agree', `job ${jobId} is ${cell}`);
+    const before = this.#cellOfJob.get(jobId);
+    if (before !== undefined && before !== cell) this.#world.count(`edge: ${before} → ${cell}`);
+    this.#cellOfJob.set(jobId, cell);
     const runs = this.#model.runsOf(jobId);
     if (runs.filter(({ status }) => !isTerminal(status)).length > 1)
       this.#violate('one live attempt a job', `job ${jobId} has two live runs`);
@@ -254,6 +263,11 @@ const lostCodes: readonly (string | undefined)[] = ['node_lost', 'cut_off'];
 
 function isLost({ status, status_detail }: RunFacts): boolean {
   return status === 'FAILED' && lostCodes.includes(status_detail?.code);
+}
+
+/** The node ended it, and it may have ended well. */
+function isStoppedByNode({ status_detail }: RunFacts): boolean {
+  return status_detail?.code === 'cut_off' || status_detail?.code === 'storage_exceeded';
 }
 
 /** A drained node's run fails, and counts for nothing. */

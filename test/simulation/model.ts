@@ -31,6 +31,7 @@ export interface RunFacts {
   released_at: string | null;
   status_detail: { code?: string } | null;
   teardown_state: string | null;
+  receipt: { proof?: unknown; fenced?: unknown } | null;
 }
 
 export interface NodeFacts {

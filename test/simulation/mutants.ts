@@ -11,6 +11,8 @@ export interface Mutant {
   rule: string;
   name: string;
   edits: readonly Edit[];
+  /** Where the search begins: this seed was found to catch it, which saves time and means nothing else. */
+  likelySeed: number;
   /** `caught`, or `held`: another line of defence holds, which a mutant of the same rule breaks too. */
   expected: 'caught' | 'held';
   /** Invariants that do not count, since they would catch the second line and not the rule. */
@@ -51,6 +53,7 @@ export const mutants: readonly Mutant[] = [
     rule: 'the attempt check',
     name: 'alone: a report of an older attempt is about a run that has ended',
     edits: [attemptCheck],
+    likelySeed: 1,
     expected: 'held',
   },
   {
@@ -64,6 +67,7 @@ export const mutants: readonly Mutant[] = [
         to: 'function exit({ job, run }: WithRun, end: RunEnd, nowMs: number): Outcome {\n  if (run.attempt < 0) return',
       },
     ],
+    likelySeed: 1,
     expected: 'caught',
   },
   {
@@ -76,6 +80,7 @@ export const mutants: readonly Mutant[] = [
         to: "j.status <> 'CANCELLED'\n      and (statuses is null",
       },
     ],
+    likelySeed: 1,
     expected: 'caught',
   },
   {
@@ -88,12 +93,14 @@ export const mutants: readonly Mutant[] = [
         to: 'const final: RunState = { ...ended, releasedAtMs: nowMs, status,',
       },
     ],
+    likelySeed: 1,
     expected: 'caught',
   },
   {
     rule: 'the kill list',
     name: 'alone: the agent names what it was not told of as orphans, and is answered',
     edits: [killAtHello],
+    likelySeed: 1,
     expected: 'held',
   },
   {
@@ -107,6 +114,7 @@ export const mutants: readonly Mutant[] = [
         to: '  if (ended.length < 0)\n',
       },
     ],
+    likelySeed: 1,
     expected: 'caught',
   },
   {
@@ -116,12 +124,14 @@ export const mutants: readonly Mutant[] = [
       { file: 'agent/loop.ts', from: '    this.#held = held;\n', to: '    this.#held = null;\n' },
       { file: 'agent/loop.ts', from: '    if (this.#held !== held) return;\n', to: '' },
     ],
+    likelySeed: 1,
     expected: 'caught',
   },
   {
     rule: "the leader's epoch",
     name: 'any replica may write a plan',
     edits: [leaderCheck],
+    likelySeed: 1,
     expected: 'caught',
   },
   {
@@ -134,6 +144,7 @@ export const mutants: readonly Mutant[] = [
         to: 'if (counted.failedRunCount <= job.maxRetryCount + 1) return returnToPending(counted, nowMs);',
       },
     ],
+    likelySeed: 1,
     expected: 'caught',
   },
   {
@@ -151,12 +162,14 @@ export const mutants: readonly Mutant[] = [
         to: 'is_release: run.releasedAtMs !== null,',
       },
     ],
+    likelySeed: 1,
     expected: 'caught',
   },
   {
     rule: 'the GPU re-check',
     name: 'control: two planners and no unique index, the re-check holds',
     edits: [everybodyLeads, leaderCheck, gpuIndex],
+    likelySeed: 1,
     expected: 'held',
     ignored: leaderIgnored,
   },
@@ -173,6 +186,7 @@ export const mutants: readonly Mutant[] = [
         to: 'where true',
       },
     ],
+    likelySeed: 1,
     expected: 'caught',
     ignored: leaderIgnored,
   },
@@ -192,6 +206,7 @@ export const mutants: readonly Mutant[] = [
         to: '      if (defaultLeaseMs < 0) await renewAllLeases(database, defaultLeaseMs);\n',
       },
     ],
+    likelySeed: 1,
     expected: 'caught',
   },
 ];

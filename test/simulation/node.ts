@@ -19,6 +19,8 @@ export interface NodeShape {
   ramBytes: number;
   storageBytes: number;
   gpuCount: number;
+  /** null: its runs go on without the server. */
+  stopWhenCutOffMs: number | null;
 }
 
 const gpuInUseMib = 4_000;
@@ -100,7 +102,7 @@ export class SimulatedNode {
   }
 
   #agentOptions(process: SimulatedProcess): AgentOptions {
-    const { id } = this.shape;
+    const { id, stopWhenCutOffMs } = this.shape;
     return {
       nodeKey: { public_key: id, secret_key: '', url: 'http://servers', node_uuid: id },
       agentVersion: 'simulated',
@@ -109,6 +111,7 @@ export class SimulatedNode {
       signHeaders: () => ({}),
       log: this.#log(process),
       signal: this.#abort.signal,
+      ...(stopWhenCutOffMs === null ? {} : { stopWhenCutOffMs }),
       clock: process.clock,
       random: () => this.#world.random.latency.next(),
       runtime: this.engine.connect(process),

@@ -12,6 +12,7 @@ import { Invariants } from './invariants.ts';
 import { ChangeFeed, Model } from './model.ts';
 import { Network } from './network.ts';
 import { SimulatedNode } from './node.ts';
+import { Operator } from './operator.ts';
 import type { SessionPool } from './postgres.ts';
 import { type Fleet, SimulatedServer } from './server.ts';
 import { Violation, World } from './world.ts';
@@ -126,7 +127,8 @@ class Simulation {
       work.integer(4, 12) * gigabyte,
       work.integer(0, 3),
     ];
-    return { cpuCount, ramBytes, gpuCount, storageBytes: 500 * gigabyte };
+    const stopWhenCutOffMs = work.chance(0.25) ? work.integer(8_000, 20_000) : null;
+    return { cpuCount, ramBytes, gpuCount, storageBytes: 500 * gigabyte, stopWhenCutOffMs };
   }
 
   async run(steps: number): Promise<void> {
@@ -137,11 +139,14 @@ class Simulation {
     const nodes = [...this.#nodes.values()];
     const parts = { fleet: this.#fleet, network: this.#network, nodes, invariants: this.#invariants };
     const faults = new FaultMaker(parts, world);
-    const work = new Workload(world, this.#consumer);
+    const operator = new Operator(this.#fleet);
+    const work = new Workload(world, this.#consumer, operator);
     while (world.stepCount < steps * faultyShare && (await world.step()));
     faults.end();
     work.end();
-    await new Calm({ ...parts, world, model: this.#model, consumer: this.#consumer }).run();
+    operator.uncordonAll();
+    const { main: session } = this.#sessions;
+    await new Calm({ ...parts, world, model: this.#model, consumer: this.#consumer, session }).run();
   }
 
   #pickServer() {
@@ -187,7 +192,7 @@ class Simulation {
 class Workload {
   #isOver = false;
 
-  constructor(world: World, consumer: Consumer) {
+  constructor(world: World, consumer: Consumer, operator: Operator) {
     const { work } = world.random;
     const again = (meanMs: number, what: string, act: () => void) => {
       world.later(work.waitMs(meanMs), {
@@ -202,6 +207,8 @@ class Workload {
     };
     again(work.pick([250, 1_000, 4_000]), 'submit', () => consumer.submit());
     again(work.pick([500, 1_500]), 'stop', () => consumer.stopOne());
+    again(20_000, 'bulk stop', () => consumer.stopMany());
+    again(work.pick([8_000, 60_000]), 'operator', () => operator.act());
   }
 
   end(): void {

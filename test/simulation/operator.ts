@@ -1,0 +1,37 @@
+// The operator: cordons nodes, drains them, and takes them back into service.
+import { cordonNode, drainNode, uncordonNode } from '../../src/db/node-maintenance.ts';
+import type { Fleet } from './server.ts';
+
+export class Operator {
+  readonly #fleet: Fleet;
+
+  constructor(fleet: Fleet) {
+    this.#fleet = fleet;
+  }
+
+  /** One change of one node, by any living server. */
+  act(): void {
+    const { world, nodeIds } = this.#fleet;
+    const { work } = world.random;
+    const kind = work.pick(['cordon', 'uncordon', 'uncordon', 'drain'] as const);
+    this.#change(kind, work.pick([...nodeIds.values()]), work.integer(0, 8_000));
+  }
+
+  /** Every node takes work again. */
+  uncordonAll(): void {
+    for (const nodeId of this.#fleet.nodeIds.values()) this.#change('uncordon', nodeId, 0);
+  }
+
+  #change(kind: 'cordon' | 'uncordon' | 'drain', nodeId: string, deadlineMs: number): void {
+    const { world, accountId, servers } = this.#fleet;
+    const life = servers.find(({ life: it }) => it !== null && !it.process.isPaused)?.life ?? null;
+    if (life === null) return;
+    world.count(`operator: ${kind}`);
+    const change = { nodeId, accountId, actor: { kind: 'key' }, reason: 'simulated', deadlineMs };
+    const write = { cordon: cordonNode, uncordon: uncordonNode, drain: drainNode }[kind];
+    life.database
+      .transaction((sql) => write(sql, change))
+      .then(() => life.hints.publish({ kind: 'schedule' }))
+      .catch((error: unknown) => world.remark(`${kind} of ${nodeId} failed: ${String(error)}`));
+  }
+}
