@@ -84,8 +84,9 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 
   return {
+    // One that met a deadlock was rolled back whole, as a transaction is.
     query: (statement, values = []) =>
-      withClient((client) => runStatement(client, asPrepared(statement), values)),
+      retryConflicts(() => withClient((client) => runStatement(client, asPrepared(statement), values))),
     transaction: (work) =>
       retryConflicts(() => withClient((client) => inTransaction(client, { work, asPrepared }))),
     dedicatedClient() {

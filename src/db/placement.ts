@@ -198,11 +198,14 @@ export async function failUnassignedJobs(
   const rows = await sql.query<{ id: string }>(
     {
       name: 'fail_unassigned_jobs',
-      text: `with failed as (
+      text: `with due as (
+          select id from jobs where id = any ($1::uuid[]) and status = 'PENDING' and timeout_assign_at <= flotilla_now()
+          order by id for update
+        ), failed as (
           update jobs set status = 'FAILED', completed_at = flotilla_now(), updated_at = flotilla_now(),
             timeout_assign_at = null, status_reason = 'No node could take the job within max_timeout_assign_ms.',
             status_detail = '{"code": "assign_timeout"}', changed_in = pg_current_xact_id()
-          where id = any ($1::uuid[]) and status = 'PENDING' and timeout_assign_at <= flotilla_now()
+          where id in (select id from due)
           returning id
         ), events as (
           insert into job_events (created_at, job_id, kind, from_status, to_status, actor, detail)

@@ -139,6 +139,20 @@ test('a transaction that meets a deadlock is tried again', async () => {
   assert.deepEqual(await database.query('select value from pairs order by id'), [{ value: 2 }, { value: 2 }]);
 });
 
+test('a single statement that meets a deadlock is tried again', async () => {
+  const { database } = await aDatabase();
+  await database.query('create table counters (id integer primary key, value integer)');
+  await database.query('insert into counters values (1, 0), (2, 0)');
+  await database.query(`create function add_both(first integer, second integer) returns void language plpgsql as $$
+    begin
+      update counters set value = value + 1 where id = first;
+      perform pg_sleep(0.3);
+      update counters set value = value + 1 where id = second;
+    end $$`);
+  await Promise.all(['1, 2', '2, 1'].map((order) => database.query(`select add_both(${order})`)));
+  assert.deepEqual(await database.query('select value from counters'), [{ value: 2 }, { value: 2 }]);
+});
+
 test('a pool without a free connection gives up after its patience', async () => {
   const { url } = await aDatabase();
   const database = connectTo(url, { poolSize: 1, patienceMs: 500 });
