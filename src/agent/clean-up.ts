@@ -46,11 +46,10 @@ async function lookForRemains(
 ): Promise<Omit<RunProof, 'is_whole' | 'gpus'> | null> {
   const { runUuid, containerId } = record;
   const { nodeUuid, clusterUuid } = identity();
-  const [containers, volumes, processes, networks] = await Promise.all([
+  const [containers, volumes, processes] = await Promise.all([
     runtime.listContainers(nodeUuid),
     runtime.listVolumes(nodeUuid),
     containerId === null ? none : lookForProcesses(runtime, containerId),
-    containerId === null ? none : lookOnNetwork(runtime, containerId),
   ]);
   const isOwn = (one: { runUuid: string; clusterUuid: string }) =>
     one.runUuid === runUuid && one.clusterUuid === clusterUuid;
@@ -61,6 +60,8 @@ async function lookForRemains(
   }
   if (volumes.some(isOwn))
     throw new RuntimeError('volume_left', 'A volume of the run is still there after its removal.');
+  // Only now: a container that lives needs its place.
+  const networks = containerId === null ? none : await leaveNetwork(runtime, containerId);
   const nowMs = clock.nowMs();
   for (const step of ['processes_gone', 'networks_gone', 'volumes_gone']) tookStep(record, step, nowMs);
   const hadVolumes = record.desired === null || record.desired.container.volumes.length > 0;
@@ -82,9 +83,9 @@ async function lookForProcesses(runtime: Runtime, containerId: string): Promise<
   };
 }
 
-async function lookOnNetwork(runtime: Runtime, containerId: string): Promise<Remains> {
-  if (runtime.isOnNetwork === undefined) return none;
-  if (!(await runtime.isOnNetwork(containerId))) return gone;
+async function leaveNetwork(runtime: Runtime, containerId: string): Promise<Remains> {
+  if (runtime.leaveNetwork === undefined) return none;
+  if (await runtime.leaveNetwork(containerId)) return gone;
   throw new RuntimeError('network_left', 'The container still has its place on the network.');
 }
 

@@ -10,6 +10,10 @@ const askTimeoutMs = 2_000;
 /** Where containers are that no network of ours was made for. */
 const defaultNetwork = 'bridge';
 
+interface NetworkInspect {
+  Containers?: Record<string, { Name: string }> | null;
+}
+
 export class DockerRemains {
   readonly #client: DockerClient;
   readonly #cgroups = new Cgroups();
@@ -39,13 +43,27 @@ export class DockerRemains {
     return null;
   }
 
-  async isOnNetwork(networkName: string | null, containerId: string): Promise<boolean> {
+  /** An engine that was killed keeps the places of containers that it has no more, until it is told by name. */
+  async leaveNetwork(networkName: string | null, containerId: string): Promise<boolean> {
     const path = `/networks/${networkName ?? defaultNetwork}`;
+    const name = await this.#placeOn(path, containerId);
+    if (name === null) return true;
+    const body = { Container: name, Force: true };
     try {
-      const found = (await this.#client.json({ path })) as { Containers?: Record<string, unknown> | null };
-      return containerId in (found.Containers ?? {});
+      await this.#client.json({ path: `${path}/disconnect`, method: 'POST', body });
     } catch (error) {
-      if (error instanceof EngineRefusal && error.statusCode === 404) return false;
+      if (!(error instanceof EngineRefusal)) throw error;
+    }
+    return (await this.#placeOn(path, containerId)) === null;
+  }
+
+  /** The name under which the network knows the container; null: it does not. */
+  async #placeOn(path: string, containerId: string): Promise<string | null> {
+    try {
+      const { Containers: places } = (await this.#client.json({ path })) as NetworkInspect;
+      return places?.[containerId]?.Name ?? null;
+    } catch (error) {
+      if (error instanceof EngineRefusal && error.statusCode === 404) return null;
       throw error;
     }
   }

@@ -244,8 +244,8 @@ export class DockerRuntime implements Runtime {
     return this.#remains.killProcesses(containerId);
   }
 
-  isOnNetwork(containerId: string): Promise<boolean> {
-    return this.#remains.isOnNetwork(this.#network?.name ?? null, containerId);
+  leaveNetwork(containerId: string): Promise<boolean> {
+    return this.#remains.leaveNetwork(this.#network?.name ?? null, containerId);
   }
 
   async *readLogs({

@@ -177,8 +177,8 @@ export interface Runtime {
    * engine's processes cannot be seen from here.
    */
   killProcesses(containerId: string): Promise<number | null>;
-  /** The container still has its place on the node's network; it must be gone. */
-  isOnNetwork?(containerId: string): Promise<boolean>;
+  /** Takes its place on the node's network from a container that was removed; false: it keeps it. */
+  leaveNetwork?(containerId: string): Promise<boolean>;
   /** Where programs of this machine reach the container's ports; null while it has no address of its own. */
   containerAddress(containerId: string): Promise<ContainerAddress | null>;
   readLogs(request: LogRequest): AsyncIterable<readonly LogEntry[]>;
