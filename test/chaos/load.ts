@@ -34,6 +34,7 @@ export interface LoadPace {
 const terminal: readonly string[] = ['COMPLETED', 'FAILED', 'CANCELLED'];
 const readEveryMs = 700;
 const visitEveryMs = 2_000;
+const operateEveryMs = 4_000;
 const batchCount = 20;
 /** A request is tried at either server for this long, as the same request. */
 const patienceMs = 60_000;
@@ -46,6 +47,7 @@ export class Load {
   readonly unansweredKeys: string[] = [];
   stopCount = 0;
   bulkStopCount = 0;
+  uncordonCount = 0;
   refusedCount = 0;
   readonly #place: Place;
   readonly #random: Random;
@@ -70,6 +72,7 @@ export class Load {
       this.#every(submitEveryMs, this.#random.fork('submits'), (random) => this.#submit(random)),
       this.#every(stopEveryMs, this.#random.fork('stops'), (random) => this.#stopOne(random)),
       this.#every(bulkStopEveryMs, this.#random.fork('bulk stops'), (random) => this.#stopBatch(random)),
+      this.#every(operateEveryMs, this.#random.fork('operator'), (random) => this.#operate(random)),
       this.#every(visitEveryMs, this.#random.fork('visits'), (random) => this.#visit(random)),
       this.#every(readEveryMs, this.#random.fork('reads'), (random) => this.#read(random)),
     ]);
@@ -166,6 +169,17 @@ export class Load {
     const askedAtMs = Date.now();
     const answer = await this.#ask(start, ({ client }) => client.jobs.get(chosen.uuid));
     if (answer !== null) this.#heard(answer, askedAtMs);
+  }
+
+  /** A node whose run could not be ended in time is cordoned; an operator looks, and lets it work again. */
+  async #operate(random: Random): Promise<void> {
+    const start = random.next();
+    const nodes = await this.#ask(start, ({ client }) => client.nodes.list());
+    for (const { uuid, status } of nodes?.data ?? []) {
+      if (status !== 'cordoned') continue;
+      this.uncordonCount += 1;
+      await this.#ask(start, ({ client }) => client.nodes.uncordon(uuid));
+    }
   }
 
   async #visit(random: Random): Promise<void> {

@@ -21,7 +21,12 @@ export async function awaitHealth({ servers, nodes }: Place): Promise<void> {
   const [first] = servers;
   await until(
     'every node to be ready',
-    async () => (await first?.client.nodes.list())?.data.every(({ status }) => status === 'ready') ?? false,
+    async () => {
+      const { data } = (await first?.client.nodes.list()) ?? { data: [] };
+      for (const { uuid, status } of data)
+        if (status === 'cordoned') await first?.client.nodes.uncordon(uuid);
+      return data.every(({ status }) => status === 'ready');
+    },
     answerLimitMs,
   );
 }

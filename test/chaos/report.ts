@@ -10,6 +10,8 @@ export interface ChaosReport {
   stops: number;
   bulkStops: number;
   visits: { answered: number; failed: number };
+  /** Nodes that were cordoned because a run did not end in time, and let work again. */
+  uncordons: number;
   repeatedRequests: number;
   runs: { count: number; containers: number; endsByCode: Record<string, number> };
   teardowns: Record<string, number>;
@@ -39,6 +41,7 @@ export function tableOf(report: ChaosReport): string {
     `logs       ${logs.runs} read, ${(logs.bytes / 1e6).toFixed(1)} MB; ${logs.engineLosses} cut by an engine's death`,
     `ports      ${report.visits.answered} visits answered, ${report.visits.failed} not`,
     `engines    ${report.emptyShims} empty shims left by killed engines`,
+    `cordoned   ${report.uncordons} times, for a run that did not end in time`,
     `requests   ${report.repeatedRequests} sent again`,
     `rest       ${(report.restMs / 1000).toFixed(1)} s after the last fault`,
     `faults     ${Object.values(faults).reduce((sum, count) => sum + count, 0)}`,

@@ -185,6 +185,7 @@ async function audit(
     stops: load.stopCount,
     bulkStops: load.bulkStopCount,
     visits: { answered: load.visits.answered, failed: load.visits.failed },
+    uncordons: load.uncordonCount,
     repeatedRequests: load.refusedCount,
     runs: {
       count: runs.length,
