@@ -19,6 +19,8 @@ const stopFilters = {
 
 export const jobFilters: FilterRules = {
   ...stopFilters,
+  title: { kind: 'prefix', column: 'j.title' },
+  recipe_uuid: { kind: 'uuids', column: 'j.source_recipe_uuid' },
   cpu_count: { kind: 'numbers', column: 'j.cpu_count' },
   gpu_count: { kind: 'numbers', column: 'j.gpu_count' },
   min_ram_gb: { kind: 'numbers', column: 'j.min_ram_gb' },

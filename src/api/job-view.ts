@@ -17,6 +17,7 @@ export function jobView(
 ): Job {
   const { spec } = job;
   const { requirements } = spec;
+  const urls = nodeUrls(job.lastRun?.ports ?? [], gateway);
   return {
     object: 'job',
     uuid: job.id,
@@ -50,7 +51,9 @@ export function jobView(
     status_reason: job.statusReason,
     status_detail: job.statusDetail,
     source_recipe_uuid: job.sourceRecipeUuid,
-    node_urls: nodeUrls(job.lastRun?.ports ?? [], gateway),
+    source_recipe_version: job.sourceRecipeVersion,
+    node_urls: urls,
+    endpoint_url: endpointUrl(urls),
     labels: { ...spec.labels },
     priority: spec.priority,
     teardown: teardownView(job.lastRun?.teardown ?? null),
@@ -67,7 +70,7 @@ function containerView(container: ContainerSpec): Job['parameters']['parameters'
     secret: container.secret === null ? '' : mask,
     imagesrc: container.imagesrc ?? '',
     ports: container.ports && [...container.ports],
-    env: { ...container.env },
+    env: maskedEnv(container),
     sshkey: container.sshkey ?? '',
     allowed_ips: [...container.allowedIps],
     volumes: container.volumes.map((volume) => ({ ...volume, secret: volume.secret === '' ? '' : mask })),
@@ -76,6 +79,18 @@ function containerView(container: ContainerSpec): Job['parameters']['parameters'
     stop_signal: container.stopSignal,
     stop_grace_ms: container.stopGraceMs,
   };
+}
+
+/** The first application port as a URL; null while there is none. */
+function endpointUrl(urls: Job['node_urls']): string | null {
+  const first = urls.find(({ description }) => description !== 'ssh');
+  if (first === undefined) return null;
+  const host = first.hostname.includes(':') ? `[${first.hostname}]` : first.hostname;
+  return `${first.tls ? 'https' : 'http'}://${host}:${first.port}`;
+}
+
+function maskedEnv({ env, secretEnvNames = [] }: ContainerSpec): Record<string, string> {
+  return { ...env, ...Object.fromEntries(secretEnvNames.map((name) => [name, mask])) };
 }
 
 export function jobRunView(run: JobRunRecord, gateway: GatewayAddress): JobRun {

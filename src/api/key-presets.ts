@@ -4,7 +4,16 @@ import { type KeyPreset, type Permission, permissions } from '../protocol/api-ke
 export const presetPermissions: Record<KeyPreset, readonly Permission[]> = {
   // Of its account; the key that a server makes on its own machine is the cluster's admin beside that.
   admin: permissions.filter((permission) => permission !== 'cluster:admin'),
-  consumer: ['jobs:create', 'jobs:read', 'jobs:cancel', 'jobs:exec', 'nodes:read', 'offers:read'],
+  consumer: [
+    'jobs:create',
+    'jobs:read',
+    'jobs:cancel',
+    'jobs:exec',
+    'nodes:read',
+    'offers:read',
+    'recipes:read',
+    'recipes:write',
+  ],
   node: [],
 };
 

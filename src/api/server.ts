@@ -18,6 +18,7 @@ import { noBody, type RawBody, rawBodyOf, readBody, spooledBody } from './body.t
 import type { ApiDeps } from './deps.ts';
 import { ApiError, maxBodyBytes, toApiError, toErrorBody } from './errors.ts';
 import { createFailureThrottle } from './failure-throttle.ts';
+import { withJobReaders } from './job-views.ts';
 import { createKeyCache } from './key-cache.ts';
 import { createReadNonces } from './read-nonces.ts';
 import { apiKeyRoutes } from './routes/api-keys.ts';
@@ -31,6 +32,7 @@ import { jobRoutes } from './routes/jobs.ts';
 import { nodeRoutes } from './routes/nodes.ts';
 import { offerRoutes } from './routes/offers.ts';
 import { receiptRoutes } from './routes/receipts.ts';
+import { recipeRoutes } from './routes/recipes.ts';
 import { spool } from './spool.ts';
 
 export interface ApiServerOptions {
@@ -84,7 +86,9 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
   });
   await app.register(async (signed) => {
     signRoutes(signed, authenticator, deps);
-    jobRoutes(signed, deps);
+    const jobDeps = withJobReaders(deps);
+    jobRoutes(signed, jobDeps);
+    recipeRoutes(signed, jobDeps);
     jobStopRoutes(signed, deps);
     jobRunRoutes(signed, deps);
     receiptRoutes(signed, deps);

@@ -61,6 +61,8 @@ function aJob(fields: Partial<Job> = {}): Job {
     status_reason: null,
     status_detail: null,
     source_recipe_uuid: null,
+    source_recipe_version: null,
+    endpoint_url: null,
     node_urls: [],
     labels: { team: 'x' },
     priority: 0,

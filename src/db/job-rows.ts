@@ -30,6 +30,7 @@ export interface JobRecord {
   statusDetail: Record<string, unknown> | null;
   imageSizeBytes: number | null;
   sourceRecipeUuid: string | null;
+  sourceRecipeVersion: number | null;
   lastRun: LastRun | null;
 }
 
@@ -72,6 +73,7 @@ export interface JobRow {
   on_node_lost: NodeLossPolicy | null;
   image_size_bytes: number | null;
   source_recipe_uuid: string | null;
+  source_recipe_version: number | null;
   labels: Record<string, string>;
   priority: number;
   timeout_assign_at: number | null;
@@ -107,6 +109,7 @@ interface StoredContainer {
   entrypoint: string[] | null;
   stop_signal: string | null;
   stop_grace_ms: number | null;
+  secret_env_names?: string[];
 }
 
 interface ContainerSecrets {
@@ -126,8 +129,9 @@ export function storeContainer(
   container: ContainerSpec,
   options: { vault: Vault; owner: string },
 ): { container: StoredContainer; sealed: Buffer | null } {
-  const { secret, env, volumes, allowedIps, stopSignal, stopGraceMs, ports, command, entrypoint, ...plain } =
+  const { secret, env, volumes, allowedIps, stopSignal, stopGraceMs, ports, command, entrypoint, ...rest } =
     container;
+  const { secretEnvNames = [], ...plain } = rest;
   const secrets: ContainerSecrets = { secret, env, volume_secrets: volumes.map((volume) => volume.secret) };
   const hasSecrets =
     secret !== null || Object.keys(env).length > 0 || volumes.some((volume) => volume.secret !== '');
@@ -141,6 +145,7 @@ export function storeContainer(
       volumes: volumes.map(({ secret: _, ...volume }) => volume),
       stop_signal: stopSignal,
       stop_grace_ms: stopGraceMs,
+      ...(secretEnvNames.length === 0 ? {} : { secret_env_names: [...secretEnvNames] }),
     },
     sealed: hasSecrets ? options.vault.seal(JSON.stringify(secrets), options.owner) : null,
   };
@@ -161,6 +166,7 @@ export function toJobRecord(row: JobRow, vault: Vault): JobRecord {
     statusDetail: row.status_detail,
     imageSizeBytes: row.image_size_bytes,
     sourceRecipeUuid: row.source_recipe_uuid,
+    sourceRecipeVersion: row.source_recipe_version,
     lastRun: lastRunOf(row, vault),
   };
 }
@@ -253,7 +259,7 @@ export function toContainerSpec(
 ): ContainerSpec {
   const secrets =
     row.sealed === null ? noSecrets : openSecrets(row.sealed, vault, secretsOwner(row.account_id, row.id));
-  const { allowed_ips, stop_signal, stop_grace_ms, volumes, ...plain } = row.container;
+  const { allowed_ips, stop_signal, stop_grace_ms, volumes, secret_env_names, ...plain } = row.container;
   return {
     ...plain,
     secret: secrets.secret,
@@ -262,6 +268,7 @@ export function toContainerSpec(
     volumes: volumes.map((volume, index) => ({ ...volume, secret: secrets.volume_secrets[index] ?? '' })),
     stopSignal: stop_signal,
     stopGraceMs: stop_grace_ms,
+    ...(secret_env_names === undefined ? {} : { secretEnvNames: secret_env_names }),
   };
 }
 

@@ -10,6 +10,7 @@ export interface JobSubmission {
   spec: JobSpec;
   imageSizeBytes: number | null;
   sourceRecipeUuid: string | null;
+  sourceRecipeVersion?: number | null;
   /** Taken once with the insert; null when the caller proved freshness otherwise. */
   nonce: { keyId: string; value: string } | null;
   idempotency: { key: string; hash: Buffer } | null;
@@ -125,6 +126,7 @@ const columns = {
   on_node_lost: 'text',
   image_size_bytes: 'bigint',
   source_recipe_uuid: 'uuid',
+  source_recipe_version: 'integer',
   labels: 'jsonb',
   priority: 'integer',
   idempotency_key: 'text',
@@ -227,6 +229,7 @@ function toRow(
     on_node_lost: spec.onNodeLost,
     image_size_bytes: rest.imageSizeBytes,
     source_recipe_uuid: rest.sourceRecipeUuid,
+    source_recipe_version: rest.sourceRecipeVersion ?? null,
     labels: spec.labels,
     priority: spec.priority,
     idempotency_key: idempotency?.key ?? null,

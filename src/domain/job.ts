@@ -46,6 +46,8 @@ export interface ContainerSpec {
   /** null: the image's EXPOSE list; empty: none. */
   ports: readonly number[] | null;
   env: Readonly<Record<string, string>>;
+  /** Names of env variables whose value came from a secret input: never shown again. */
+  secretEnvNames?: readonly string[];
   sshkey: string | null;
   allowedIps: readonly string[];
   volumes: readonly VolumeSpec[];

@@ -9,6 +9,7 @@ import { ApiError, nonceReused } from '../api/errors.ts';
 import { createExecUpgrade } from '../api/exec-upgrade.ts';
 import { addressList } from '../api/job-request.ts';
 import { createLiveJobs } from '../api/live-jobs.ts';
+import { shipOfficialRecipes } from '../api/official-recipes.ts';
 import type { RunStreams } from '../api/run-streams.ts';
 import { type ApiServer, createApiServer } from '../api/server.ts';
 import { openPortRange } from '../db/gateway-ports.ts';
@@ -71,6 +72,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   refusePlainHttp(options);
   const { storage, log, gateway: settings = defaultGatewaySettings } = options;
   const { database, vault, cluster } = storage;
+  await shipOfficialRecipes(database, vault);
   const replicaId = newId();
   const monotonicNow = () => performance.now();
   const timers = systemTimers;

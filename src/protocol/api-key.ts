@@ -17,6 +17,8 @@ export const permissions = [
   'keys:read',
   'keys:write',
   'offers:read',
+  'recipes:read',
+  'recipes:write',
   // What concerns every account: the GPU registry, prices, other accounts and their credits.
   'cluster:admin',
 ] as const;

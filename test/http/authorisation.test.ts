@@ -23,7 +23,17 @@ async function things(): Promise<Record<string, string>> {
   const job = await admin.createJob(aJob());
   const run = await place(server, job.uuid, node.id);
   const key = await server.createKey();
-  return { jobs: job.uuid, 'job-runs': run.id, nodes: node.id, 'api-keys': key.id, 'gpu-registry': rtx5090 };
+  const recipe = await admin.ask<{ uuid: string }>('POST', '/v1/job-recipes', {
+    body: { name: 'own', payload: aJob() },
+  });
+  return {
+    jobs: job.uuid,
+    'job-runs': run.id,
+    nodes: node.id,
+    'api-keys': key.id,
+    'gpu-registry': rtx5090,
+    'job-recipes': recipe.uuid,
+  };
 }
 
 const ids = await things();
@@ -83,11 +93,11 @@ for (const route of authorisedRoutes) {
       return;
     }
     const mine = await admin.ask<{ data: { uuid: string }[]; total: number }>(method, path);
-    const theirs = await foreign.ask<{ data: { uuid: string }[]; total: number }>(method, path);
+    const theirs = await foreign.ask<{ data: { uuid: string; is_official?: boolean }[] }>(method, path);
     assert.ok(mine.data.length > 0, 'the first account sees its own');
     const known = new Set(mine.data.map((item) => item.uuid));
     assert.deepEqual(
-      theirs.data.filter((item) => known.has(item.uuid)),
+      theirs.data.filter((item) => known.has(item.uuid) && item.is_official !== true),
       [],
     );
   });

@@ -54,6 +54,7 @@ const additiveFields = [
     'node_urls',
     'status_detail',
   ],
+  ...['source_recipe_version', 'endpoint_url'],
 ];
 const containerFields = [
   ...[
@@ -137,6 +138,7 @@ test('create with every field gives them back, typed as the reference says', asy
     ...{ object: 'job', status: 'PENDING', gpu_registry_uuid: null, started_at: null, completed_at: null },
     ...{ container_access_tokens: [], node_urls: [], status_reason: null, status_detail: null },
     ...{ source_recipe_uuid: null, teardown: null, pending_reason: null, on_node_lost: null },
+    ...{ source_recipe_version: null, endpoint_url: null },
   });
   assert.deepEqual(parameters, {
     type: 'docker',
@@ -168,7 +170,13 @@ test('what is not given has its default', async () => {
     ...{ image_size_bytes: null, container_access_tokens: [], status_reason: null, source_recipe_uuid: null },
     start_timeout_waits_for_pull: false,
     ...{ allowed_region_codes: [], labels: {}, priority: 0, teardown: null, pending_reason: null },
-    ...{ node_urls: [], status_detail: null, on_node_lost: null },
+    ...{
+      node_urls: [],
+      status_detail: null,
+      on_node_lost: null,
+      source_recipe_version: null,
+      endpoint_url: null,
+    },
   });
   assert.deepEqual(parameters.parameters, {
     ...{

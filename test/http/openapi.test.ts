@@ -70,7 +70,7 @@ test('lists name their filters', () => {
       .map(({ name }) => name);
   const paging = ['limit', 'page', 'sort'];
   const filters = ['status', 'task', 'uuid', 'created_at', 'cpu_count', 'gpu_count', 'label', 'teardown'];
-  filters.push('title_prefix', 'older_than_ms');
+  filters.push('title_prefix', 'older_than_ms', 'title', 'recipe_uuid');
   const minimums = ['min_ram_gb', 'min_storage_gb', 'min_vram_gb'];
   const all = [...filters, ...minimums].map((filter) => `filter[${filter}]`);
   assert.deepEqual(names('GET /v1/jobs').sort(), [...paging, ...all].sort());

@@ -1,0 +1,102 @@
+// Creates jobs, from a body or a recipe: one commit, at most one job for an Idempotency-Key, a cap on live jobs.
+import { createHash } from 'node:crypto';
+import type { FastifyRequest } from 'fastify';
+import type { JobRecord } from '../db/job-rows.ts';
+import type { SubmitOutcome } from '../db/job-submit.ts';
+import { countLiveJobs, findJobByIdempotencyKey } from '../db/jobs.ts';
+import type { Job } from '../protocol/job.ts';
+import { type Caller, callerOf } from './auth.ts';
+import { ApiError, nonceReused, validationFailed } from './errors.ts';
+import type { JobRequest } from './job-request.ts';
+import { jobView } from './job-view.ts';
+import { type JobDeps, oneJobView } from './job-views.ts';
+
+/** Creates the job, or answers the one that its Idempotency-Key made before. `source`: the recipe it was cooked from. */
+export async function createJob(
+  request: FastifyRequest,
+  { source = null, ...wanted }: JobRequest & { source?: { recipeId: string; version: number } | null },
+  deps: JobDeps,
+): Promise<Job> {
+  const caller = callerOf(request);
+  const idempotency = idempotencyOf(request, caller);
+  await checkLiveJobs(caller, deps);
+  const job = {
+    ...{ id: deps.newId(), accountId: caller.accountId, ...wanted },
+    sourceRecipeUuid: source?.recipeId ?? null,
+    sourceRecipeVersion: source?.version ?? null,
+  };
+  const outcome = await deps.submitter.submit({ ...job, nonce: caller.nonce, idempotency });
+  if (outcome.kind !== 'key_used') return accepted(job, outcome, deps);
+  const first =
+    idempotency &&
+    (await findJobByIdempotencyKey(deps.database, deps.vault, { ...caller, key: idempotency.key }));
+  if (first) return replayed(first, idempotency.hash, deps);
+  // The key's first job is older than a day, and the key is free again by now.
+  return accepted(job, await deps.submitter.submit({ ...job, nonce: null, idempotency }), deps);
+}
+
+interface SubmittedJob extends JobRequest {
+  id: string;
+  accountId: string;
+  sourceRecipeUuid: string | null;
+  sourceRecipeVersion: number | null;
+}
+
+function accepted(job: SubmittedJob, outcome: SubmitOutcome, deps: JobDeps): Job {
+  if (outcome.kind === 'nonce_reused') throw nonceReused();
+  if (outcome.kind === 'key_used')
+    throw new ApiError(
+      'idempotency_conflict',
+      'This Idempotency-Key is in use by a request under way; repeat it.',
+    );
+  deps.hints.publish({ kind: 'schedule' });
+  const record: JobRecord = {
+    ...job,
+    status: 'PENDING',
+    createdAtMs: outcome.createdAtMs,
+    updatedAtMs: outcome.createdAtMs,
+    timeoutAssignAtMs: outcome.timeoutAssignAtMs,
+    startedAtMs: null,
+    completedAtMs: null,
+    statusReason: null,
+    statusDetail: null,
+    lastRun: null,
+  };
+  return jobView(record, { pendingReason: null, gateway: deps.gateway });
+}
+
+function replayed(first: { job: JobRecord; hash: Buffer }, hash: Buffer, deps: JobDeps): Promise<Job> {
+  if (first.hash.equals(hash)) return oneJobView(first.job, deps);
+  throw new ApiError(
+    'idempotency_conflict',
+    'This Idempotency-Key was used with another body; use a new key for a new job.',
+    {
+      details: { job_uuid: first.job.id },
+    },
+  );
+}
+
+function idempotencyOf(request: FastifyRequest, caller: Caller): { key: string; hash: Buffer } | null {
+  const key = request.headers['idempotency-key'];
+  if (key === undefined) return null;
+  if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key)) {
+    throw validationFailed([{ path: 'Idempotency-Key', expected: '1 to 255 visible ASCII characters' }]);
+  }
+  const body = JSON.stringify(request.body) ?? '';
+  return { key, hash: createHash('sha256').update(caller.accountId).update(body).digest() };
+}
+
+/** The cap keeps one account from filling the queue; counting stops at the cap. */
+async function checkLiveJobs(caller: Caller, deps: JobDeps): Promise<void> {
+  if (!deps.liveJobs.mayBeFull(caller.accountId)) return;
+  const count = await countLiveJobs(deps.database, caller.accountId, deps.maxLiveJobs);
+  deps.liveJobs.note(caller.accountId, count);
+  if (count < deps.maxLiveJobs) return;
+  throw new ApiError(
+    'rate_limited',
+    `This account has ${deps.maxLiveJobs} jobs that have not ended; stop some or wait.`,
+    {
+      retryAfterSeconds: 10,
+    },
+  );
+}

@@ -1,0 +1,120 @@
+// Checks what a recipe holds: its payload as a create body, its inputs, and that they belong to each other.
+import type { RecipePayload } from '../db/recipes.ts';
+import {
+  expectedOf,
+  fill,
+  isOfType,
+  isSecretPlace,
+  placesIn,
+  type RecipeInput,
+  valuesOf,
+} from '../domain/recipe.ts';
+import type { FieldIssue } from '../protocol/error.ts';
+import type { RecipeInputField } from '../protocol/recipe.ts';
+import { ApiError, validationFailed } from './errors.ts';
+import { readJobRequest } from './job-request.ts';
+
+export interface RecipeContent {
+  payload: RecipePayload;
+  inputSchema: readonly RecipeInputField[];
+}
+
+/** Throws one validation error with everything that is wrong. `isPublic`: others read it too. */
+export function checkRecipeContent({ payload, inputSchema }: RecipeContent, isPublic: boolean): void {
+  const inputs = inputSchema.map(toInput);
+  const issues = [
+    ...inputIssues(inputSchema, inputs),
+    ...placeIssues(payload, inputs),
+    ...(isPublic ? publicSecretIssues(payload) : []),
+  ];
+  if (issues.length > 0) throw validationFailed(issues);
+  checkFilled(payload, inputs);
+}
+
+export function toInput(field: RecipeInputField): RecipeInput {
+  return {
+    key: field.key,
+    type: field.type,
+    isRequired: field.required ?? false,
+    defaultValue: field.default_value ?? null,
+    options: (field.options ?? []).map(({ value }) => value),
+  };
+}
+
+function inputIssues(fields: readonly RecipeInputField[], inputs: readonly RecipeInput[]): FieldIssue[] {
+  const seen = new Set<string>();
+  return inputs.flatMap((input, index) => {
+    const issues: FieldIssue[] = [];
+    const path = `input_schema[${index}]`;
+    if (seen.has(input.key)) issues.push({ path: `${path}.key`, expected: 'a key that no other input has' });
+    seen.add(input.key);
+    if (input.type === 'select' && input.options.length === 0)
+      issues.push({ path: `${path}.options`, expected: 'at least one option of a select' });
+    if (input.type === 'secret' && input.defaultValue !== null && input.defaultValue !== '')
+      issues.push({ path: `${path}.default_value`, expected: 'none: a default of a secret would be shown' });
+    const hasDefault = input.defaultValue !== null && fields[index]?.default_value !== '';
+    if (hasDefault && !isOfType(input.defaultValue, input))
+      issues.push({ path: `${path}.default_value`, expected: expectedOf(input) });
+    return issues;
+  });
+}
+
+function placeIssues(payload: RecipePayload, inputs: readonly RecipeInput[]): FieldIssue[] {
+  const byKey = new Map(inputs.map((input) => [input.key, input]));
+  return placesIn(payload).flatMap(({ key, path }) => {
+    const input = byKey.get(key);
+    if (input === undefined)
+      return [
+        { path: `payload.${path}`, expected: `an input ${key} in input_schema, or $\${${key}} for the text` },
+      ];
+    if (input.type === 'secret' && !isSecretPlace(path))
+      return [
+        {
+          path: `payload.${path}`,
+          expected: 'no secret here: only env values and registry secrets are hidden',
+        },
+      ];
+    return [];
+  });
+}
+
+/** Whoever may read the recipe could use what is in it. */
+function publicSecretIssues(payload: RecipePayload): FieldIssue[] {
+  const container = record(record(payload.parameters).parameters);
+  const volumes = Array.isArray(container.volumes) ? container.volumes : [];
+  const secrets: [string, unknown][] = [
+    ['payload.parameters.parameters.secret', container.secret],
+    ...volumes.map((volume, index): [string, unknown] => [
+      `payload.parameters.parameters.volumes[${index}].secret`,
+      record(volume).secret,
+    ]),
+  ];
+  return secrets.flatMap(([path, secret]) =>
+    typeof secret === 'string' && secret !== '' && placesIn(secret).length === 0
+      ? [{ path, expected: 'an input of type secret: others may cook a PUBLIC recipe' }]
+      : [],
+  );
+}
+
+/** With a value for every input the payload must be a body that POST /v1/jobs takes. */
+function checkFilled(payload: RecipePayload, inputs: readonly RecipeInput[]): void {
+  const given = Object.fromEntries(inputs.map((input) => [input.key, input.defaultValue ?? sampleOf(input)]));
+  try {
+    readJobRequest(fill(payload, valuesOf(inputs, given).values));
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.code !== 'validation_failed') throw error;
+    const issues = error.details as FieldIssue[];
+    throw validationFailed(issues.map((issue) => ({ ...issue, path: `payload.${issue.path}` })));
+  }
+}
+
+function sampleOf({ type, options }: RecipeInput): string | number | boolean {
+  if (type === 'number') return 1;
+  if (type === 'boolean') return false;
+  if (type === 'select') return options[0] ?? '';
+  return type === 'ssh_key' ? 'ssh-ed25519 AAAA sample' : 'sample';
+}
+
+function record(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? { ...value } : {};
+}
