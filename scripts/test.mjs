@@ -17,6 +17,7 @@ import { installTestPackages } from './test-packages.mjs';
 const slowHttp = http(
   ...['clock', 'database', 'hub', 'malformed', 'scheduler', 'files'],
   ...['paused-hub', 'paused-leader', 'pooler'],
+  ...['node-loss', 'nodes', 'outage-loss', 'restore'],
 );
 /** The core: what meets the database in every way there is. */
 const coreHttp = http('jobs', 'stop', 'scheduler', 'hub', 'replicas');
@@ -41,7 +42,7 @@ const passes = [
     name: 'http, system PostgreSQL',
     folders: ['test/http'],
     // They run on that one in any case, or do not care.
-    except: http('clock', 'pooler', 'paused-hub'),
+    except: http('clock', 'pooler', 'paused-hub', 'outage-loss'),
     postgres: 'system',
     concurrency: 2,
     isSlow: true,

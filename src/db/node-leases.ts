@@ -84,6 +84,16 @@ export async function connectNode(sql: Sql, report: AgentReport): Promise<Connec
   return { generation: row.generation, awaitsWord: row.awaits_word };
 }
 
+/** Epoch milliseconds of the clock that leases are written by. */
+export async function readLeaseClock(sql: Sql): Promise<number> {
+  const [row] = await sql.query<{ at: number }>({
+    name: 'read_lease_clock',
+    text: 'select flotilla_now() as at',
+  });
+  if (row === undefined) throw new Error('The database did not tell its time.');
+  return row.at;
+}
+
 /** One statement for all nodes that were heard since the last one. */
 export async function renewLeases(
   sql: Sql,

@@ -5,13 +5,13 @@
 // - A watch that was broken (a new leader, a pause, the database away, a jump of its clock) begins anew: whoever did not
 //   look has no right to judge.
 
+import { type ClockReading, clockStep } from './clock-step.ts';
+
 /** Without a heartbeat for this long a node is unreachable. */
 export const defaultLeaseMs = 15_000;
 export const defaultLostAfterMs = 300_000;
 /** Looks come every second; after a longer pause heartbeats may have been missed with it. */
 const maxGapMs = 10_000;
-/** Clocks drift by less between two looks; a larger step is a jump. */
-const maxDriftMs = 2_000;
 /** Silence before the first look that counts: the lease, and what passes until its end is seen. */
 const countedBeforeMs = 20_000;
 /** More of the fleet than this falling silent within a minute is the fault of a network or of us, not of the nodes. */
@@ -36,38 +36,24 @@ interface Silence {
 /** What is remembered from look to look; times are monotonic milliseconds. */
 export interface SilenceWatch {
   beganAtMs: number;
-  lookedAtMs: number;
-  /** The database's clock beside ours. */
-  offsetMs: number;
+  /** The database's clock at the last look. */
+  clock: ClockReading;
   silences: ReadonlyMap<string, Silence>;
   /** Since when too many are silent; null: they are not. */
   suspiciousSinceMs: number | null;
 }
 
-export interface Clocks {
-  /** Monotonic, ours. */
-  nowMs: number;
-  databaseMs: number;
-}
-
-export function startWatch({ nowMs, databaseMs }: Clocks): SilenceWatch {
-  const offsetMs = databaseMs - nowMs;
-  return {
-    beganAtMs: nowMs,
-    lookedAtMs: nowMs,
-    offsetMs,
-    silences: new Map(),
-    suspiciousSinceMs: null,
-  };
+export function startWatch(clock: ClockReading): SilenceWatch {
+  return { beganAtMs: clock.afterMs, clock, silences: new Map(), suspiciousSinceMs: null };
 }
 
 /** false: too long since the last look, or the database's clock jumped; leases mean nothing then. */
-export function isUnbroken(watch: SilenceWatch, { nowMs, databaseMs }: Clocks): boolean {
-  const hasJumped = Math.abs(databaseMs - nowMs - watch.offsetMs) > maxDriftMs;
-  return nowMs - watch.lookedAtMs <= maxGapMs && !hasJumped;
+export function isUnbroken(watch: SilenceWatch, clock: ClockReading): boolean {
+  return clock.afterMs - watch.clock.afterMs <= maxGapMs && clockStep(watch.clock, clock) === 0;
 }
 
-export interface Look extends Clocks {
+export interface Look {
+  clock: ClockReading;
   /** Every unreachable node. */
   silent: readonly SilentNode[];
   readyCount: number;
@@ -79,14 +65,13 @@ export function lookAtSilence(
   look: Look,
   { lostAfterMs }: { lostAfterMs: number },
 ): { watch: SilenceWatch; lost: string[] } {
-  const { nowMs, databaseMs } = look;
+  const nowMs = look.clock.afterMs;
   const silences = new Map(look.silent.map((node) => [node.id, silenceOf(node, watch, nowMs)]));
   const suspiciousSinceMs = suspicion(watch, look, silences);
   const isOver = watch.suspiciousSinceMs !== null && suspiciousSinceMs === null;
   const next: SilenceWatch = {
     ...watch,
-    lookedAtMs: nowMs,
-    offsetMs: databaseMs - nowMs,
+    clock: look.clock,
     suspiciousSinceMs,
     silences: isOver ? anew(silences, nowMs) : silences,
   };
@@ -111,7 +96,7 @@ function anew(silences: ReadonlyMap<string, Silence>, nowMs: number): Map<string
 
 function suspicion(
   { suspiciousSinceMs }: SilenceWatch,
-  { nowMs, silent, readyCount }: Look,
+  { clock: { afterMs: nowMs }, silent, readyCount }: Look,
   silences: ReadonlyMap<string, Silence>,
 ): number | null {
   const isMany = (count: number) =>

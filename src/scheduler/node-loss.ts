@@ -8,9 +8,11 @@ import {
   listSilentNodes,
   markLostNodes,
   markSilentNodes,
+  readLeaseClock,
   renewAllLeases,
 } from '../db/node-leases.ts';
 import { applyRunEvents } from '../db/run-events.ts';
+import type { ClockReading } from '../domain/clock-step.ts';
 import {
   defaultLeaseMs,
   isUnbroken,
@@ -42,25 +44,32 @@ export class NodeLoss {
     this.#options = options;
   }
 
-  /** One look, about every second; `databaseMs` is the database's time. */
-  async review(databaseMs: number): Promise<void> {
-    const { database, monotonicNow, leadership, actor } = this.#options;
-    const clocks = { nowMs: monotonicNow(), databaseMs };
-    if (this.#watch === null || !isUnbroken(this.#watch, clocks)) {
+  /** One look, about every second. */
+  async review(): Promise<void> {
+    const { database, leadership, actor } = this.#options;
+    const clock = await this.#readClock();
+    if (this.#watch === null || !isUnbroken(this.#watch, clock)) {
       await renewAllLeases(database, defaultLeaseMs);
-      this.#watch = startWatch(clocks);
+      this.#watch = startWatch(clock);
     }
     await markSilentNodes(database, actor);
-    const lost = await this.#look(this.#watch, clocks);
+    const lost = await this.#look(this.#watch, clock);
     if (lost.length > 0) await markLostNodes(database, lost, { leadership, actor });
     await this.#giveUpRuns();
   }
 
-  async #look(before: SilenceWatch, clocks: { nowMs: number; databaseMs: number }): Promise<string[]> {
+  async #readClock(): Promise<ClockReading> {
+    const { database, monotonicNow } = this.#options;
+    const beforeMs = monotonicNow();
+    const wallMs = await readLeaseClock(database);
+    return { beforeMs, afterMs: monotonicNow(), wallMs };
+  }
+
+  async #look(before: SilenceWatch, clock: ClockReading): Promise<string[]> {
     const { database, lostAfterMs } = this.#options;
     const silent = (await listSilentNodes(database)).filter(({ status }) => status === 'unreachable');
     const readyCount = silent.length === 0 ? 0 : await countReadyNodes(database);
-    const { watch, lost } = lookAtSilence(before, { ...clocks, silent, readyCount }, { lostAfterMs });
+    const { watch, lost } = lookAtSilence(before, { clock, silent, readyCount }, { lostAfterMs });
     this.#watch = watch;
     return lost;
   }

@@ -39,6 +39,8 @@ export interface TestServer {
   createAccount(name: string): Promise<string>;
   /** One more replica on the same database. */
   startReplica(options?: Partial<ControlPlaneOptions>): Promise<ControlPlane>;
+  /** Every replica; the database stays. */
+  stopReplicas(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -87,9 +89,13 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const adminKey = await createKey({ preset: 'admin', permissions });
   const client = (key: KeyPair, at = url) => new Client({ url: at, key, check });
   let stopping: Promise<void> | undefined;
+  const stopReplicas = async () => {
+    for (const plane of replicas) await plane.stop();
+    replicas.clear();
+  };
   const stop = () => {
     stopping ??= (async () => {
-      for (const plane of replicas) await plane.stop();
+      await stopReplicas();
       await storage.close();
       rmSync(dataDirectory, { recursive: true, force: true });
     })();
@@ -108,7 +114,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
       createKey,
       client,
     },
-    ...{ admin: client(adminKey), startReplica, stop },
+    ...{ admin: client(adminKey), startReplica, stopReplicas, stop },
     createAccount: (name) => createAccount(storage, name),
   };
 }
