@@ -78,10 +78,11 @@ function exitSignal(exitCode: number | null): string | null {
 }
 
 /** null: a container of a run that was killed, or that vanished, and whose log this agent never read. */
-function isLogComplete({ hasStart, containerId, error, shipper, log }: RunRecord): boolean | null {
+function isLogComplete({ hasStart, containerId, desired, error, shipper, log }: RunRecord): boolean | null {
   if (shipper !== null) return log.state === 'drained' && log.isAcked && !shipper.hasGap;
-  const neverWrote = !hasStart && (containerId === null || error !== null);
-  return neverWrote ? true : null;
+  const wasTold = typeof desired?.container_id === 'string';
+  const mayHaveWritten = hasStart || wasTold || (containerId !== null && error === null);
+  return mayHaveWritten ? null : true;
 }
 
 /** The end of a log as the report carries it: few lines, valid text, no NUL (databases refuse it). */

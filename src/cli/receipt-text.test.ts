@@ -68,7 +68,7 @@ test('the whole receipt: who and why, each step under its own clock, each part w
   assert.match(text, /^STEP +STATE +SERVER MS +AGENT MS +NOTE$/m);
   assert.match(text, /^delivered to the agent +done +4 +- +-$/m);
   assert.match(text, /^stop signal sent +done +- +7 +-$/m);
-  assert.match(text, /^killed +not needed +- +- +-$/m);
+  assert.match(text, /^KILL sent +not needed +- +- +-$/m);
   assert.match(text, /^volumes +none +it had no volume$/m);
   assert.match(
     text,
