@@ -70,7 +70,7 @@ async function startAgent({ ports }: { ports: number[] }): Promise<number> {
 
 function tunnelTo(serverUrl: string, ports: number[]): Tunnel {
   return new Tunnel({
-    serverUrl,
+    servers: { all: [serverUrl] },
     signHeaders: () => ({}),
     onServerTime: () => {},
     log: { debug() {}, info() {}, warn: console.error, error: console.error },

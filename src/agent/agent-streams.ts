@@ -8,6 +8,7 @@ import type { AgentLog } from './log.ts';
 import { PortProbes, type PortReading } from './port-probe.ts';
 import type { RunRecord } from './run-record.ts';
 import type { Runtime } from './runtime.ts';
+import type { Servers } from './servers.ts';
 import { Tunnel } from './tunnel.ts';
 import { execStreams } from './tunnel-exec.ts';
 import { fileStreams } from './tunnel-files.ts';
@@ -18,7 +19,7 @@ export interface AgentStreamsOptions {
   door: ContainerDoor;
   clock: Clock;
   log: AgentLog;
-  serverUrl: string;
+  servers: Servers;
   signHeaders: (method: string, path: string) => Record<string, string>;
   onServerTime: (serverTimeMs: number) => void;
   ca?: string;

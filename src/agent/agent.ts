@@ -15,6 +15,7 @@ import { type Isolation, NodeIsolation } from './network.ts';
 import { watchCutOff } from './own-stop.ts';
 import type { Runtime } from './runtime.ts';
 import { ServerClock, skewSentence } from './server-clock.ts';
+import { Servers } from './servers.ts';
 import { watchStorage } from './storage-limit.ts';
 
 /** The node's key file. `node_uuid` may be absent: the server says it on the first connection. */
@@ -27,8 +28,8 @@ export interface NodeKey {
 
 export interface AgentOptions {
   nodeKey: NodeKey;
-  /** Absent: the key's. */
-  serverUrl?: string;
+  /** Any of them serves the node; absent: the key's alone. */
+  serverUrls?: readonly string[];
   agentVersion: string;
   /** New at every start. */
   sessionUuid: string;
@@ -71,7 +72,7 @@ export interface AgentOptions {
   publicHost?: string;
   /** Without the server for so long the agent stops its runs; absent: it keeps them. */
   stopWhenCutOffMs?: number;
-  onConnected?: (welcome: Welcome) => void;
+  onConnected?: (welcome: Welcome, serverUrl: string) => void;
 }
 
 const defaultInventoryEveryMs = 60_000;
@@ -80,6 +81,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const { nodeKey, log, signal, clock = systemClock, random = Math.random } = options;
   const runtime = options.runtime ?? new DockerRuntime(options.engineSocket);
   const machine = options.machine ?? thisMachine(options.stateDirectory);
+  const servers = new Servers(options.serverUrls ?? [nodeKey.url], random);
   let nodeUuid = nodeKey.node_uuid ?? null;
   let inventory: Inventory | null = null;
   /** When the server was heard last on a connection that it welcomed. */
@@ -147,7 +149,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     door: new DockerDoor(options.engineSocket),
     clock,
     log,
-    serverUrl: options.serverUrl ?? nodeKey.url,
+    servers,
     signHeaders,
     onServerTime,
     ...(options.ca === undefined ? {} : { ca: options.ca }),
@@ -168,6 +170,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       session_uuid: options.sessionUuid,
       inventory: requireInventory(),
       containers,
+      server_count: servers.all.length,
       ...memory.hello(),
     };
   }
@@ -178,15 +181,15 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     nodeUuid = message.node_uuid;
     if (!knewItself) return false;
     const identity: NodeIdentity = { clusterUuid: message.cluster_uuid, nodeUuid: message.node_uuid };
-    log.info({ ...identity, server: options.serverUrl ?? nodeKey.url }, 'connected to the control plane');
+    log.info({ ...identity, server: servers.current }, 'connected to the control plane');
     memory.welcome(message.cluster_uuid, message.cluster_generation);
     void loop.connect(identity, { awaitsWord: message.awaits_word ?? false });
-    options.onConnected?.(message);
+    options.onConnected?.(message, servers.current);
     return true;
   }
 
   const client = new ControlPlaneClient({
-    serverUrl: options.serverUrl ?? nodeKey.url,
+    servers,
     signHeaders,
     ...(options.ca === undefined ? {} : { ca: options.ca }),
     ...(options.dial === undefined ? {} : { dial: options.dial }),

@@ -5,6 +5,7 @@ import { WebSocket } from 'ws';
 import {
   type AgentMessage,
   agentConnectPath,
+  dialAgainCode,
   type Hello,
   type LogChunk,
   type ServerMessage,
@@ -14,10 +15,10 @@ import {
 import { type Clock, sleep } from './clock.ts';
 import type { AgentLog } from './log.ts';
 import { readRefusal, type UpgradeRefusal } from './server-clock.ts';
+import type { ServerEnding, Servers } from './servers.ts';
 
 export interface ControlPlaneOptions {
-  /** `http(s)://host:port` of the server. */
-  serverUrl: string;
+  servers: Servers;
   signHeaders: (method: string, path: string) => Record<string, string>;
   /** Certificate authority in PEM that the server's certificate must come from; absent: the system's. */
   ca?: string;
@@ -48,10 +49,6 @@ export interface ControlSocket extends EventEmitter {
   terminate(): void;
 }
 
-const firstRetryMs = 200;
-const maxRetryMs = 5_000;
-/** A server that refused will hardly change its mind sooner. */
-const refusedRetryMs = 30_000;
 const handshakeMs = 10_000;
 const welcomeMs = 10_000;
 const firstHeartbeatMs = 5_000;
@@ -59,7 +56,8 @@ const firstHeartbeatMs = 5_000;
 const maxLogBufferBytes = 1024 * 1024;
 const maxMessageBytes = 64 * 1024 * 1024;
 
-type Ending = 'lost' | 'refused' | 'again';
+/** `at once`: the same server, with another hello. */
+type Ending = ServerEnding | 'at once';
 
 export class ControlPlaneClient {
   readonly #options: ControlPlaneOptions;
@@ -73,15 +71,12 @@ export class ControlPlaneClient {
 
   /** Stays connected as well as it can until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, random } = this.#options;
-    let failureCount = 0;
+    const { clock, random, servers } = this.#options;
     while (!signal.aborted) {
       const { ending, wasWelcome } = await this.#connectOnce(signal);
       if (signal.aborted) return;
-      failureCount = wasWelcome ? 0 : failureCount + 1;
-      if (ending === 'again') continue;
-      const backoffMs = Math.min(maxRetryMs, firstRetryMs * 2 ** Math.min(10, failureCount));
-      const delayMs = ending === 'refused' ? refusedRetryMs : backoffMs;
+      if (ending === 'at once') continue;
+      const delayMs = servers.turn(ending, { wasWelcome });
       await sleep(clock, delayMs * (0.5 + random() / 2), signal);
     }
   }
@@ -163,17 +158,17 @@ class Connection {
     const close = () => socket.terminate();
     signal.addEventListener('abort', close);
     return new Promise((resolve) => {
-      socket.on('close', () => {
+      socket.on('close', (code?: number) => {
         for (const cancel of this.#cancelTimers) cancel();
         signal.removeEventListener('abort', close);
-        resolve(this.#ending);
+        resolve(code === dialAgainCode && this.#ending === 'lost' ? 'again' : this.#ending);
       });
     });
   }
 
   #dial(): ControlSocket {
-    const { serverUrl, signHeaders, ca, log, clock } = this.#options;
-    const url = new URL(agentConnectPath, serverUrl);
+    const { servers, signHeaders, ca, log, clock } = this.#options;
+    const url = new URL(agentConnectPath, servers.current);
     url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
     const dial = this.#options.dial ?? ((to, headers) => dialWebSocket(to, { headers, ca }));
     const socket = dial(url, signHeaders('GET', agentConnectPath));
@@ -244,7 +239,7 @@ class Connection {
     for (const cancel of this.#cancelTimers.splice(0)) cancel();
     this.#hooks.onWelcome();
     if (!this.#options.onWelcome(welcome)) {
-      this.#ending = 'again';
+      this.#ending = 'at once';
       socket.terminate();
       return;
     }

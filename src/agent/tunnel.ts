@@ -9,12 +9,13 @@ import { agentDataPath, dataProtocol } from '../protocol/agent-messages.ts';
 import type { StreamKind, StreamOpening } from '../protocol/data-streams.ts';
 import type { AgentLog } from './log.ts';
 import { readRefusal, type UpgradeRefusal } from './server-clock.ts';
+import type { Servers } from './servers.ts';
 
 export type StreamHandler = (stream: DataStream, opening: StreamOpening) => void;
 
 export interface TunnelOptions {
-  /** The server that control is connected to. */
-  serverUrl: string;
+  /** The server that control is connected to is the current one. */
+  servers: Pick<Servers, 'all'>;
   signHeaders: (method: string, path: string) => Record<string, string>;
   /** The server's word on its time, when it refused a request for its clock. */
   onServerTime: (serverTimeMs: number) => void;
@@ -36,7 +37,10 @@ export class Tunnel {
     this.#options = options;
   }
 
-  /** As many connections as asked for. Empty `url`: the server that control is connected to, which is also tried when the other cannot be reached. */
+  /**
+   * As many connections as asked for. Empty `url`: one of the servers we know. They are also tried when the one at `url`
+   * cannot be reached: it may be known here by another address.
+   */
   async dial({ url, ticket, count }: { url: string; ticket: string; count: number }): Promise<void> {
     await Promise.all(Array.from({ length: count }, () => this.#dialAny(url, ticket)));
   }
@@ -47,16 +51,29 @@ export class Tunnel {
   }
 
   async #dialAny(url: string, ticket: string): Promise<void> {
-    const { serverUrl, log } = this.#options;
-    const first = url === '' ? serverUrl : url;
+    const { servers, log } = this.#options;
+    const ways = new Set(url === '' ? servers.all : [url, ...servers.all]);
+    const reasons: string[] = [];
+    for (const way of ways) {
+      try {
+        return await this.#dialInTime(way, ticket);
+      } catch (error) {
+        reasons.push(String(error));
+        // Who asked was reached: no other server would know the ticket.
+        if (error instanceof DialRefused && way === url) break;
+      }
+    }
+    log.warn({ url, reasons }, 'a data connection could not be dialled');
+  }
+
+  /** Once more where the server says what time it is. */
+  async #dialInTime(url: string, ticket: string): Promise<void> {
     try {
-      await this.#dialOne(first, ticket).catch((error: unknown) => {
-        const second = this.#secondTry(first, error);
-        if (second === null) throw error;
-        return this.#dialOne(second, ticket);
-      });
+      await this.#dialOne(url, ticket);
     } catch (error) {
-      log.warn({ url, reason: String(error) }, 'a data connection could not be dialled');
+      if (!(error instanceof DialRefused) || error.serverTimeMs === null) throw error;
+      this.#options.onServerTime(error.serverTimeMs);
+      await this.#dialOne(url, ticket);
     }
   }
 
@@ -71,15 +88,6 @@ export class Tunnel {
     }
     if (head.length > 0) socket.unshift(head);
     this.#serve(socket);
-  }
-
-  /** The same server once its time is known, else the one that control is connected to; null: no use. */
-  #secondTry(url: string, error: unknown): string | null {
-    const { serverUrl, onServerTime } = this.#options;
-    if (!(error instanceof DialRefused)) return url === serverUrl ? null : serverUrl;
-    if (error.serverTimeMs === null) return null;
-    onServerTime(error.serverTimeMs);
-    return url;
   }
 
   #upgrade(url: string, path: string): Promise<{ socket: Duplex; head: Buffer }> {
@@ -129,7 +137,7 @@ export class Tunnel {
   }
 }
 
-/** The server was reached and said no: another way to it would hear the same. */
+/** The server was reached and said no. */
 class DialRefused extends Error {
   readonly serverTimeMs: number | null;
 

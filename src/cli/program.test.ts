@@ -173,6 +173,7 @@ test('node run reads the key file that register writes', async () => {
   const expected = [
     {
       key: { url: 'http://h:1', publicKey: 'pk_n', secretKey: 'sk_n', nodeUuid: 'u', ca: null },
+      serverUrls: ['http://h:1'],
       dockerSocket: null,
       isLanAllowed: false,
       allowedRegistries: [],
@@ -186,6 +187,19 @@ test('node run reads the key file that register writes', async () => {
     { ...expected[0], isLanAllowed: true },
   ]);
   assert.deepEqual((await flotilla(['node', 'run'], { FLOTILLA_NODE_KEY_FILE: file })).asked, expected);
+  const servers = ['--server', 'https://a:1,https://b:2/', '--server', 'http://c:3'];
+  assert.deepEqual((await flotilla(['node', 'run', '--node-key', file, ...servers])).asked, [
+    { ...expected[0], serverUrls: ['https://a:1', 'https://b:2', 'http://c:3'] },
+  ]);
+  const env = { FLOTILLA_NODE_KEY_FILE: file, FLOTILLA_SERVERS: 'https://a:1, https://b:2' };
+  assert.deepEqual((await flotilla(['node', 'run'], env)).asked, [
+    { ...expected[0], serverUrls: ['https://a:1', 'https://b:2'] },
+  ]);
+  for (const wrong of [
+    await flotilla(['node', 'run', '--node-key', file, '--server', 'a:1']),
+    await flotilla(['node', 'run'], { ...env, FLOTILLA_SERVERS: 'https://a:1,b' }),
+  ])
+    assert.match(wrong.stderr, /must be the address of a server such as https/);
   assert.match(
     (await flotilla(['node', 'run'])).stderr,
     /^flotilla: Name the key file of this node with --node-key/,

@@ -69,6 +69,8 @@ export interface NodeKey {
 
 export interface NodeRunOptions extends AgentSettings {
   key: NodeKey;
+  /** At least one; any of them serves the node. */
+  serverUrls: string[];
 }
 
 export interface KeyRecoverOptions extends DatabaseOptions {

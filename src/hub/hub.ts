@@ -28,7 +28,7 @@ import {
 import { upgradeRefusal } from '../protocol/upgrade-refusal.ts';
 import { orderOf, toDesiredRun } from './desired.ts';
 import { killAtHello, killEnded } from './kill-list.ts';
-import { renewHeard } from './leases.ts';
+import { NodeLeases } from './leases.ts';
 import { createLogSink } from './log-sink.ts';
 import { refuseRemoved, refuseRevoked, tellStandings } from './node-standing.ts';
 import { judgeOrphans } from './orphans.ts';
@@ -65,7 +65,7 @@ export class Hub {
   /** Those that have not said hello included. */
   readonly #connected = new Set<AgentSession>();
   readonly #wakefulness: Wakefulness;
-  readonly #heard = new Set<string>();
+  readonly #leases: NodeLeases;
   readonly #dirty = new Set<string>();
   readonly #reports: ReturnType<typeof createReportSink>;
   readonly #logs: ReturnType<typeof createLogSink>;
@@ -91,6 +91,11 @@ export class Hub {
           'A node reported on a run that is not its own.',
         ),
     });
+    const { leaseMs = defaultLeaseMs } = options;
+    this.#leases = new NodeLeases({
+      ...{ database, hints, log, monotonicNow, leaseMs },
+      sessions: this.#sessions,
+    });
     this.#logs = createLogSink({ database, hints, onError, cap: defaultLogCap });
     const unsubscribe = hints.subscribe((hint) => {
       if (hint.kind === 'node') this.#look(hint.nodeId);
@@ -101,7 +106,7 @@ export class Hub {
     this.#endings = [
       unsubscribe,
       every(timers, leaseFlushMs, () => {
-        if (this.#isAwake()) void this.#flushLeases();
+        if (this.#isAwake()) void this.#leases.flush();
       }),
       every(timers, resyncMs, () => this.#resync()),
     ];
@@ -128,7 +133,7 @@ export class Hub {
   /** Lets go of all agents; they dial another replica or wait for us. Runs are not touched. */
   async close(): Promise<void> {
     for (const end of this.#endings) end();
-    for (const session of this.#sessions.values()) session.close('server stops');
+    for (const session of this.#sessions.values()) session.leave();
     await Promise.all([this.#reports.drain(), this.#logs.drain(), this.#pushing]);
     for (const client of this.#sockets.clients) client.terminate();
     this.#sockets.close();
@@ -179,7 +184,7 @@ export class Hub {
 
   #receive(session: AgentSession, message: AgentMessage): void {
     const { nodeId } = session.identity;
-    this.#heard.add(nodeId);
+    this.#leases.note(nodeId);
     switch (message.type) {
       case 'hello':
         void this.#welcome(session, message).catch((error) => this.#fail(session, error));
@@ -245,6 +250,7 @@ export class Hub {
       );
       return;
     }
+    session.knowsOthers = (hello.server_count ?? 1) > 1;
     const connected = await connectNode(database, {
       nodeId,
       sessionId: hello.session_uuid,
@@ -312,7 +318,7 @@ export class Hub {
       { err: error, node_uuid: session.identity.nodeId },
       'An agent could not be served; it will dial again.',
     );
-    session.close('try again');
+    session.leave();
   }
 
   #markDirty(nodeId: string): void {
@@ -368,21 +374,6 @@ export class Hub {
     if (changed.length === 0) return;
     session.send({ type: 'desired', is_complete: false, runs: changed.map(toDesiredRun) });
     for (const run of changed) session.sentOrders.set(run.runId, orderOf(run));
-  }
-
-  /** One statement a second for every node heard since the last. */
-  async #flushLeases(): Promise<void> {
-    const nodeIds = [...this.#heard].filter((nodeId) => this.#sessions.has(nodeId));
-    this.#heard.clear();
-    if (nodeIds.length === 0) return;
-    const { database, hints, log, leaseMs = defaultLeaseMs } = this.#options;
-    try {
-      const isNews = await renewHeard(database, { nodeIds, leaseMs }, this.#sessions);
-      if (isNews) hints.publish({ kind: 'schedule' });
-    } catch (error) {
-      for (const nodeId of nodeIds) this.#heard.add(nodeId);
-      log.warn({ err: error }, 'Leases could not be renewed; trying again.');
-    }
   }
 }
 

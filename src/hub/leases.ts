@@ -1,23 +1,68 @@
-// Leases of the nodes that this replica hears: renewed in one statement, and those that fell silent take work again.
-import type { Sql } from '../db/database.ts';
+// Leases of the nodes that this replica hears: renewed in one statement a second; without the database it sends agents on.
+import type { Logger } from 'pino';
+import type { Database } from '../db/database.ts';
+import type { Hints } from '../db/hints.ts';
 import { listSilentNodes, renewLeases, reviveNodes } from '../db/node-leases.ts';
 import type { AgentSession } from './session.ts';
 
-/** True when a node takes work again that did not. */
-export async function renewHeard(
-  sql: Sql,
-  { nodeIds, leaseMs }: { nodeIds: readonly string[]; leaseMs: number },
-  sessions: ReadonlyMap<string, AgentSession>,
-): Promise<boolean> {
-  await renewLeases(sql, { nodeIds, leaseMs });
-  const heard = new Set(nodeIds);
-  const silent = (await listSilentNodes(sql)).filter(({ id }) => heard.has(id));
-  if (silent.length === 0) return false;
-  // A lost node's runs were given up: it must say hello again to learn which.
-  for (const { id, status } of silent) if (status === 'lost') sessions.get(id)?.close('say hello again');
-  await reviveNodes(
-    sql,
-    silent.filter(({ status }) => status === 'unreachable').map(({ id }) => id),
-  );
-  return true;
+export interface NodeLeasesOptions {
+  database: Database;
+  hints: Hints;
+  log: Logger;
+  monotonicNow: () => number;
+  leaseMs: number;
+  /** By node: who is connected here. */
+  sessions: ReadonlyMap<string, AgentSession>;
+}
+
+export class NodeLeases {
+  readonly #options: NodeLeasesOptions;
+  readonly #heard = new Set<string>();
+  /** The last renewal, or the last time that there was nothing to renew. */
+  #renewedAtMs: number;
+
+  constructor(options: NodeLeasesOptions) {
+    this.#options = options;
+    this.#renewedAtMs = options.monotonicNow();
+  }
+
+  /** The node gave a sign of life. */
+  note(nodeId: string): void {
+    this.#heard.add(nodeId);
+  }
+
+  /** Renews the leases of all nodes heard since the last time; never rejects. */
+  async flush(): Promise<void> {
+    const { sessions, hints, log, monotonicNow } = this.#options;
+    const nodeIds = [...this.#heard].filter((nodeId) => sessions.has(nodeId));
+    this.#heard.clear();
+    try {
+      if (nodeIds.length > 0 && (await this.#renew(nodeIds))) hints.publish({ kind: 'schedule' });
+      this.#renewedAtMs = monotonicNow();
+    } catch (error) {
+      for (const nodeId of nodeIds) this.#heard.add(nodeId);
+      log.warn({ err: error }, 'Leases could not be renewed; trying again.');
+      this.#sendOn();
+    }
+  }
+
+  /** True when a node takes work again that did not. */
+  async #renew(nodeIds: string[]): Promise<boolean> {
+    const { database, leaseMs, sessions } = this.#options;
+    await renewLeases(database, { nodeIds, leaseMs });
+    const heard = new Set(nodeIds);
+    const silent = (await listSilentNodes(database)).filter(({ id }) => heard.has(id));
+    // A lost node's runs were given up: it must say hello again to learn which.
+    for (const { id, status } of silent) if (status === 'lost') sessions.get(id)?.close('say hello again');
+    const unreachable = silent.filter(({ status }) => status === 'unreachable').map(({ id }) => id);
+    if (unreachable.length > 0) await reviveNodes(database, unreachable);
+    return silent.length > 0;
+  }
+
+  /** It may be this replica alone that the database is away for: before the leases end, agents try the servers they know. */
+  #sendOn(): void {
+    const { sessions, monotonicNow, leaseMs } = this.#options;
+    if (monotonicNow() - this.#renewedAtMs < (leaseMs * 2) / 3) return;
+    for (const session of sessions.values()) if (session.knowsOthers) session.leave();
+  }
 }

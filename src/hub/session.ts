@@ -2,7 +2,13 @@
 import type { EventEmitter } from 'node:events';
 import { Compile } from 'typebox/compile';
 import { every, type Timers } from '../domain/timers.ts';
-import { AgentMessage, type NodePort, type ServerMessage } from '../protocol/agent-messages.ts';
+import {
+  AgentMessage,
+  dialAgainCode,
+  type NodePort,
+  type ServerMessage,
+  serverStopsCode,
+} from '../protocol/agent-messages.ts';
 
 /** Who dialled, as its signature proved. */
 export interface AgentIdentity {
@@ -52,6 +58,8 @@ export class AgentSession {
   readonly releasedRuns = new Set<string>();
   /** It was told to remove nothing until the admin's word. */
   awaitsWord = false;
+  /** Its agent can go to other servers. */
+  knowsOthers = false;
   /** Hello was answered: the agent knows what it should run. */
   isReady = false;
   /** Settles when the inventory it sent last is stored; null when that is so. */
@@ -122,7 +130,12 @@ export class AgentSession {
 
   /** Ends the connection; the agent dials again and says hello. */
   close(reason: string): void {
-    this.#socket.close(1001, reason);
+    this.#socket.close(dialAgainCode, reason);
+  }
+
+  /** Ends the connection; the agent dials another server, if it knows one. */
+  leave(): void {
+    this.#socket.close(serverStopsCode, 'server stops');
   }
 
   /** At once; what has arrived and was not heard yet is not heard any more. */

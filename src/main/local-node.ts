@@ -8,17 +8,20 @@ import { newId } from './ids.ts';
 
 export interface NodeOptions {
   key: { publicKey: string; secretKey: string; url: string; nodeUuid: string | null; ca: string | null };
+  /** Absent: the key's alone. */
+  serverUrls?: readonly string[];
   engineSocket: string;
   settings: AgentSettings & { stateDirectory: string };
   version: string;
   log: Logger;
   signal: AbortSignal;
-  onConnected: () => void;
+  onConnected: (serverUrl: string) => void;
 }
 
 /** Runs the agent until the signal; containers go on after it. */
 export function runNode({
   key,
+  serverUrls = [key.url],
   engineSocket,
   settings,
   version,
@@ -35,6 +38,7 @@ export function runNode({
       url: key.url,
       ...(key.nodeUuid === null ? {} : { node_uuid: key.nodeUuid }),
     },
+    serverUrls,
     agentVersion: version,
     sessionUuid: newId(),
     engineSocket,
@@ -48,6 +52,6 @@ export function runNode({
     ...(key.ca === null ? {} : { ca: key.ca }),
     log: log.child({ role: 'agent' }),
     signal,
-    onConnected,
+    onConnected: (_welcome, serverUrl) => onConnected(serverUrl),
   });
 }

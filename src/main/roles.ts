@@ -143,7 +143,7 @@ async function startLocalNode(options: {
       version,
       log,
       signal: stop.signal,
-      onConnected: resolve,
+      onConnected: () => resolve(),
     });
     ended.catch(reject);
     closers.add(async () => {
@@ -180,7 +180,10 @@ export async function server(options: ServerOptions, version: string): Promise<n
 }
 
 /** The agent of this machine for a server elsewhere. */
-export async function nodeRun({ key, ...settings }: NodeRunOptions, version: string): Promise<number> {
+export async function nodeRun(
+  { key, serverUrls, ...settings }: NodeRunOptions,
+  version: string,
+): Promise<number> {
   const shutdown = onShutdown((line) => process.stderr.write(`${line}\n`));
   const log = createLogger({ file: null, level: process.env.FLOTILLA_LOG_LEVEL });
   const engineSocket =
@@ -195,6 +198,7 @@ export async function nodeRun({ key, ...settings }: NodeRunOptions, version: str
   const { runNode } = await loadAgent();
   await runNode({
     key,
+    serverUrls,
     engineSocket,
     settings: {
       ...settings,
@@ -203,7 +207,7 @@ export async function nodeRun({ key, ...settings }: NodeRunOptions, version: str
     version,
     log,
     signal: shutdown.signal,
-    onConnected: () => log.info({ url: key.url }, 'Connected to the server.'),
+    onConnected: (url) => log.info({ url }, 'Connected to the server.'),
   });
   shutdown.dispose();
   return 0;

@@ -11,6 +11,10 @@ export const protocolVersion = 1;
 /** Path of the WebSocket that the agent dials; the upgrade is signed with the node's key. */
 export const agentConnectPath = '/v1/agent/connect';
 
+/** The hub closes with it when the agent should dial this very server again; with the other one when it stops. */
+export const dialAgainCode = 1001;
+export const serverStopsCode = 1012;
+
 /** Path of a data connection, an HTTP upgrade signed with the node's key; `?ticket=` names who asked for it. */
 export const agentDataPath = '/v1/agent/data';
 /** The protocol word of that upgrade; after it the server opens streams. */
@@ -150,6 +154,8 @@ export type RunEvent = Static<typeof RunEvent>;
 export const Hello = Type.Object({
   type: Type.Literal('hello'),
   protocol: Type.Integer(),
+  /** Servers that the agent knows, this one included; absent: one. */
+  server_count: Type.Optional(Type.Integer({ minimum: 1 })),
   agent_version: Type.String({ maxLength: 64 }),
   /** New at every start of the agent. */
   session_uuid: Uuid,

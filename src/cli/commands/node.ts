@@ -13,6 +13,7 @@ import { type AgentFlags, agentSettings, withAgentOptions } from '../node-option
 import { type ApiFlags, collect, integerFrom1, withApiOptions } from '../options.ts';
 import { paintStatus, printJson, printLines, printTable } from '../output.ts';
 import { resolveNode } from '../resolve.ts';
+import { collectServers, serversOfEnvironment } from '../server-list.ts';
 import type { Column } from '../table.ts';
 import { pairLines } from '../table.ts';
 import { addNodeMaintenance } from './node-maintenance.ts';
@@ -81,8 +82,16 @@ function addRun(node: Command, cli: Cli) {
     .command('run')
     .description('Runs the agent: this machine runs jobs until Ctrl-C. Containers go on running after that.')
     .option('--node-key <file>', 'key file that "flotilla node register" wrote (FLOTILLA_NODE_KEY_FILE)')
-    .addHelpText('after', '\nExample:\n  flotilla node run --node-key gpu-1.json');
-  withAgentOptions(command).action(async (flags: AgentFlags & { nodeKey?: string }) => {
+    .option(
+      '--server <url>',
+      'server to connect to; give several and the agent turns to another when one is away (repeatable, or with commas in FLOTILLA_SERVERS; default: the one in the key file)',
+      collectServers,
+    )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  flotilla node run --node-key gpu-1.json\n  flotilla node run --node-key gpu-1.json --server https://a.example:7070 --server https://b.example:7070',
+    );
+  withAgentOptions(command).action(async (flags: AgentFlags & { nodeKey?: string; server?: string[] }) => {
     const file = flags.nodeKey ?? cli.io.env.FLOTILLA_NODE_KEY_FILE;
     if (!file) {
       throw new UsageError(
@@ -91,7 +100,9 @@ function addRun(node: Command, cli: Cli) {
     }
     const settings = agentSettings(flags);
     requirePublicHost(settings.publicHost);
-    cli.exitCode = await cli.roles.nodeRun({ ...settings, key: await readNodeKey(file) });
+    const key = await readNodeKey(file);
+    const serverUrls = flags.server ?? serversOfEnvironment(cli.io) ?? [key.url];
+    cli.exitCode = await cli.roles.nodeRun({ ...settings, key, serverUrls });
   });
 }
 

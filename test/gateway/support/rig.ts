@@ -60,7 +60,7 @@ export async function startRig({ authenticate, httpOptions = {}, ...door }: RigO
   });
   server.on('upgrade', (request, socket, head) => void connections.takeUpgrade(request, socket, head));
   const tunnel = new Tunnel({
-    serverUrl: url,
+    servers: { all: [url] },
     signHeaders: () => ({}),
     onServerTime: () => {},
     log: { debug() {}, info() {}, warn, error: warn },
