@@ -20,6 +20,7 @@ process.exitCode = await runProgram(
     up: async (options) => (await loadRoles()).up(options, manifest.version),
     server: async (options) => (await loadRoles()).server(options, manifest.version),
     nodeRun: async (options) => (await loadRoles()).nodeRun(options, manifest.version),
+    clusterRestored: async (options) => (await loadRoles()).clusterRestored(options),
     keyRecover: async (options) => (await loadRoles()).keyRecover(options),
   },
   processIo(),

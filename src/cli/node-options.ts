@@ -1,7 +1,7 @@
 // Options of the agent, the same for `up` and `node run`.
 import type { Command } from 'commander';
 import { type IngressFlags, publicHostOf, withIngressOptions } from './gateway-options.ts';
-import { collect, numberFrom0 } from './options.ts';
+import { collect, durationMs, numberFrom0 } from './options.ts';
 import type { AgentSettings } from './roles.ts';
 
 export interface AgentFlags extends IngressFlags {
@@ -10,6 +10,7 @@ export interface AgentFlags extends IngressFlags {
   allowRegistry?: string[];
   imageCacheGb?: number;
   stateDir?: string;
+  stopWhenCutOff?: number;
 }
 
 export function withAgentOptions(command: Command): Command {
@@ -28,8 +29,13 @@ export function withAgentOptions(command: Command): Command {
       numberFrom0,
     )
     .option(
+      '--stop-when-cut-off <duration>',
+      'stop the runs after this time without the server; they fail as cut_off (default: they go on)',
+      durationMs,
+    )
+    .option(
       '--state-dir <folder>',
-      'where the agent remembers images and GPUs (default: in the data directory)',
+      'where the agent remembers images, GPUs and its cluster (default: in the data directory)',
     );
   return withIngressOptions(command);
 }
@@ -42,5 +48,6 @@ export function agentSettings(flags: AgentFlags): AgentSettings {
     imageCacheBytes: flags.imageCacheGb === undefined ? null : flags.imageCacheGb * 1e9,
     stateDirectory: flags.stateDir ?? null,
     publicHost: publicHostOf(flags),
+    stopWhenCutOffMs: flags.stopWhenCutOff ?? null,
   };
 }

@@ -29,6 +29,10 @@ async function flotilla(args: string[], env: Record<string, string> = {}, stdin 
     up: role,
     server: role,
     nodeRun: role,
+    clusterRestored: async (options) => {
+      asked.push(options);
+      return 7;
+    },
     keyRecover: async () => ({ publicKey: 'pk_new', secretKey: 'sk_new', keyFile: null }),
   };
   const io: Io = {
@@ -58,6 +62,7 @@ const plainServer = {
   isInsecureHttpAllowed: false,
   trustedProxies: [],
   trustTenants: false,
+  lostAfterMs: 300_000,
   gateway: {
     hostname: null,
     listenHost: null,
@@ -83,6 +88,7 @@ test('up and server take options, then environment, then defaults, and end with 
     imageCacheBytes: null,
     stateDirectory: null,
     publicHost: null,
+    stopWhenCutOffMs: null,
   };
   assert.deepEqual(plain.asked, [plainUp]);
   assert.deepEqual((await flotilla(['up', '--allow-lan', '--trust-tenants'])).asked, [
@@ -113,6 +119,7 @@ test('up and server take options, then environment, then defaults, and end with 
         isInsecureHttpAllowed: true,
         trustedProxies: ['a', 'b'],
         trustTenants: false,
+        lostAfterMs: 300_000,
         gateway: plainServer.gateway,
         isOnce: true,
         hasHello: false,
@@ -122,9 +129,13 @@ test('up and server take options, then environment, then defaults, and end with 
         imageCacheBytes: null,
         stateDirectory: null,
         publicHost: null,
+        stopWhenCutOffMs: null,
       },
     ],
   );
+  assert.deepEqual((await flotilla(['server', '--node-lost-after', '90s'])).asked, [
+    { ...plainServer, lostAfterMs: 90_000 },
+  ]);
 });
 
 test('the gateway takes its options, then environment, and refuses what clients cannot reach', async () => {
@@ -180,12 +191,17 @@ test('node run reads the key file that register writes', async () => {
       imageCacheBytes: null,
       stateDirectory: null,
       publicHost: null,
+      stopWhenCutOffMs: null,
     },
   ];
   assert.deepEqual((await flotilla(['node', 'run', '--node-key', file])).asked, expected);
   assert.deepEqual((await flotilla(['node', 'run', '--node-key', file, '--allow-lan'])).asked, [
     { ...expected[0], isLanAllowed: true },
   ]);
+  assert.deepEqual(
+    (await flotilla(['node', 'run', '--node-key', file, '--stop-when-cut-off', '10m'])).asked,
+    [{ ...expected[0], stopWhenCutOffMs: 600_000 }],
+  );
   assert.deepEqual((await flotilla(['node', 'run'], { FLOTILLA_NODE_KEY_FILE: file })).asked, expected);
   const servers = ['--server', 'https://a:1,https://b:2/', '--server', 'http://c:3'];
   assert.deepEqual((await flotilla(['node', 'run', '--node-key', file, ...servers])).asked, [
@@ -206,6 +222,12 @@ test('node run reads the key file that register writes', async () => {
   );
   writeFileSync(file, JSON.stringify({ ...key, node_uuid: undefined }));
   assert.match((await flotilla(['node', 'run', '--node-key', file])).stderr, /is no node's key file/);
+});
+
+test('cluster restored names the data, and says what every node waits for', async () => {
+  const { asked, stdout } = await flotilla(['cluster', 'restored', '--data-dir', '/d']);
+  assert.deepEqual(asked, [{ dataDirectory: '/d', databaseUrl: null, databaseDirectUrl: null }]);
+  assert.match(stdout, /generation is 7: every node waits for "flotilla node accept-restore"/);
 });
 
 test('wrong usage is exit code 1 and says what was meant', async () => {

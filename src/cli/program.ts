@@ -1,6 +1,7 @@
 // The whole command line: `flotilla` and its commands, with exit codes in place of exceptions.
 import { Command, CommanderError } from 'commander';
 import { type Cli, createCli } from './cli.ts';
+import { addClusterCommands } from './commands/cluster.ts';
 import { addJobCommands } from './commands/job.ts';
 import { addKeyCommands } from './commands/key.ts';
 import { addNodeCommands } from './commands/node.ts';
@@ -57,6 +58,7 @@ export function buildProgram(cli: Cli): Command {
   addNodeCommands(program, cli);
   addJobCommands(program, cli);
   addKeyCommands(program, cli);
+  addClusterCommands(program, cli);
   addTlsCommands(program, cli);
   return program;
 }

@@ -19,6 +19,8 @@ export interface ServerOptions extends DatabaseOptions {
   trustedProxies: string[];
   /** Jobs of every account go also to nodes that do not enforce isolation. */
   trustTenants: boolean;
+  /** Silence after which a node is lost. */
+  lostAfterMs: number;
   gateway: GatewayOptions;
 }
 
@@ -50,6 +52,8 @@ export interface AgentSettings {
   stateDirectory: string | null;
   /** The node serves public ports itself, under this host (empty: the gateway's); null: the gateway does. */
   publicHost: string | null;
+  /** Without the server for so long the agent stops its runs; null: it keeps them. */
+  stopWhenCutOffMs: number | null;
 }
 
 export interface UpOptions extends ServerOptions, AgentSettings {
@@ -73,7 +77,8 @@ export interface NodeRunOptions extends AgentSettings {
   serverUrls: string[];
 }
 
-export interface KeyRecoverOptions extends DatabaseOptions {
+/** Where the data of a stopped server lies. */
+export interface DataOptions extends DatabaseOptions {
   dataDirectory: string;
 }
 
@@ -90,5 +95,7 @@ export interface Roles {
   up(options: UpOptions): Promise<number>;
   server(options: ServerOptions): Promise<number>;
   nodeRun(options: NodeRunOptions): Promise<number>;
-  keyRecover(options: KeyRecoverOptions): Promise<RecoveredKey>;
+  keyRecover(options: DataOptions): Promise<RecoveredKey>;
+  /** The cluster's new generation. */
+  clusterRestored(options: DataOptions): Promise<number>;
 }

@@ -30,6 +30,7 @@ export function runNode({
   onConnected,
 }: NodeOptions): Promise<void> {
   const { isLanAllowed, allowedRegistries, imageCacheBytes, stateDirectory, publicHost } = settings;
+  const { stopWhenCutOffMs } = settings;
   const signingKey = { publicKey: key.publicKey, secretKey: key.secretKey };
   return runAgent({
     nodeKey: {
@@ -48,6 +49,7 @@ export function runNode({
     stateDirectory: join(stateDirectory, key.nodeUuid ?? key.publicKey),
     ...(imageCacheBytes === null ? {} : { imageCacheBytes }),
     ...(publicHost === null ? {} : { publicHost }),
+    ...(stopWhenCutOffMs === null ? {} : { stopWhenCutOffMs }),
     signHeaders: (method, path, timeMs) => signRequest({ key: signingKey, method, path, timeMs }),
     ...(key.ca === null ? {} : { ca: key.ca }),
     log: log.child({ role: 'agent' }),

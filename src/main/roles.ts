@@ -3,12 +3,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type {
   AgentSettings,
-  KeyRecoverOptions,
+  DataOptions,
   NodeRunOptions,
   RecoveredKey,
   ServerOptions,
   UpOptions,
 } from '../cli/roles.ts';
+import { raiseGeneration } from '../db/node-restore.ts';
 import { defaultDataDirectory } from '../embedded/data-directory.ts';
 import { ensureDockerEngine } from '../embedded/docker-engine.ts';
 import { ensureHelloImage } from '../embedded/hello-image.ts';
@@ -214,15 +215,27 @@ export async function nodeRun(
 }
 
 /** Needs the data, not the server: with the embedded database the server must be stopped first. */
-export async function keyRecover({ dataDirectory, ...urls }: KeyRecoverOptions): Promise<RecoveredKey> {
-  const log = createLogger({
-    file: join(dataDirectory, 'flotilla.log'),
-    level: process.env.FLOTILLA_LOG_LEVEL,
-  });
-  const storage = await openStorage({ dataDirectory, ...urls, tell: () => {}, log });
-  try {
+export function keyRecover(options: DataOptions): Promise<RecoveredKey> {
+  return withStorage(options, async (storage) => {
     const { key, file } = await recoverAdminKey(storage, 'http://127.0.0.1:7070');
     return { publicKey: key.public_key, secretKey: key.secret_key, keyFile: file };
+  });
+}
+
+/** As keyRecover: before the server of a restored database starts. */
+export function clusterRestored(options: DataOptions): Promise<number> {
+  return withStorage(options, ({ database }) => database.transaction(raiseGeneration));
+}
+
+async function withStorage<T>(
+  { dataDirectory, ...urls }: DataOptions,
+  work: (storage: Storage) => Promise<T>,
+): Promise<T> {
+  const file = join(dataDirectory, 'flotilla.log');
+  const log = createLogger({ file, level: process.env.FLOTILLA_LOG_LEVEL });
+  const storage = await openStorage({ dataDirectory, ...urls, tell: () => {}, log });
+  try {
+    return await work(storage);
   } finally {
     await storage.close();
   }

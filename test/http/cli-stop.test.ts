@@ -21,7 +21,14 @@ before(async () => {
 });
 
 const noRole = () => assert.fail('a stop needs no role');
-const roles: Roles = { version: '1', up: noRole, server: noRole, nodeRun: noRole, keyRecover: noRole };
+const roles: Roles = {
+  version: '1',
+  up: noRole,
+  server: noRole,
+  nodeRun: noRole,
+  keyRecover: noRole,
+  clusterRestored: noRole,
+};
 
 interface Person {
   client: Client;

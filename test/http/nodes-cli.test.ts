@@ -16,7 +16,14 @@ const { admin } = server;
 function flotilla(...args: string[]) {
   const said = { stdout: '', stderr: '' };
   const noRole = () => assert.fail('no role was asked for');
-  const roles: Roles = { version: '0', up: noRole, server: noRole, nodeRun: noRole, keyRecover: noRole };
+  const roles: Roles = {
+    version: '0',
+    up: noRole,
+    server: noRole,
+    nodeRun: noRole,
+    keyRecover: noRole,
+    clusterRestored: noRole,
+  };
   const { publicKey, secretKey } = server.adminKey;
   const interrupts: (() => void)[] = [];
   const ended = runProgram(args, roles, {
@@ -126,8 +133,40 @@ test('remove: refused with what to do while it holds runs, then done, and the ev
   );
 });
 
+test('accept-restore: one node or all that wait, and what is removed with it', async () => {
+  assert.deepEqual(await ran('node', 'accept-restore', '--all'), {
+    ...{ code: 0, stdout: 'No node waits for this.\n', stderr: '' },
+  });
+  const [one, two] = [await aNode(server, { name: 'one' }), await aNode(server, { name: 'two' })];
+  await server.database.query(
+    `update nodes set awaits_word = true,
+       orphans = '[{"run_uuid": "01a2097e-214c-79e0-9176-89fcad40efa4", "attempt": 1, "state": "running",
+         "first_seen_at": 0, "removal_at": null}]' where id = any ($1::uuid[])`,
+    [[one.id, two.id]],
+  );
+  const shown = await ran('node', 'get', 'one');
+  assert.match(shown.stdout, /Status: +cordoned: The database was restored/);
+  assert.match(shown.stdout, /running {2}run 01a2097e\S+ {2}seen \S+, stays until accept-restore/);
+  const accepted = await ran('node', 'accept-restore', 'one', '--reason', 'looked at it');
+  assert.deepEqual(accepted, {
+    code: 0,
+    stdout: 'Node one is ready; 1 container that the database does not know will be removed.\n',
+    stderr: '',
+  });
+  assert.match(
+    (await ran('node', 'events', 'one')).stdout,
+    /restore_accepted +key \S+ from \S+ +looked at it/,
+  );
+  const { stdout } = await ran('node', 'accept-restore', '--all', '--json');
+  assert.deepEqual(
+    (JSON.parse(stdout) as Node[]).map(({ name, status }) => [name, status]),
+    [['two', 'ready']],
+  );
+  assert.match((await ran('node', 'accept-restore')).stderr, /Name the node, or give --all/);
+});
+
 test('the help of each names an example', async () => {
-  for (const name of ['cordon', 'uncordon', 'drain', 'remove', 'events']) {
+  for (const name of ['cordon', 'uncordon', 'drain', 'remove', 'accept-restore', 'events']) {
     const { stdout, code } = await ran('node', name, '--help');
     assert.deepEqual([code, stdout.includes(`flotilla node ${name} gpu-1`)], [0, true], name);
   }

@@ -56,7 +56,14 @@ after(async () => {
 });
 
 const noRole = () => Promise.reject(new Error('no role is asked for'));
-const noRoles: Roles = { version: 'test', up: noRole, server: noRole, nodeRun: noRole, keyRecover: noRole };
+const noRoles: Roles = {
+  version: 'test',
+  up: noRole,
+  server: noRole,
+  nodeRun: noRole,
+  keyRecover: noRole,
+  clusterRestored: noRole,
+};
 
 /** `flotilla job logs --follow` until it ends by itself. */
 async function followLogs(jobUuid: string, { isTTY }: { isTTY: boolean }) {

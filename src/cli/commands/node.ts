@@ -17,6 +17,7 @@ import { collectServers, serversOfEnvironment } from '../server-list.ts';
 import type { Column } from '../table.ts';
 import { pairLines } from '../table.ts';
 import { addNodeMaintenance } from './node-maintenance.ts';
+import { addAcceptRestore } from './node-restore.ts';
 
 export function addNodeCommands(program: Command, cli: Cli) {
   const node = program
@@ -28,6 +29,7 @@ export function addNodeCommands(program: Command, cli: Cli) {
   addList(node, cli);
   addGet(node, cli);
   addNodeMaintenance(node, cli);
+  addAcceptRestore(node, cli);
 }
 
 interface RegisterFlags extends ApiFlags {

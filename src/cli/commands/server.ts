@@ -1,12 +1,13 @@
 // `flotilla server`: API, scheduler and hub without a local node; and the options that `up` shares with it.
 import type { Command } from 'commander';
+import { defaultLostAfterMs } from '../../domain/silence.ts';
 import type { Cli } from '../cli.ts';
 import { defaultDataDirectory } from '../connection.ts';
 import { databaseOptions } from '../database-options.ts';
 import { UsageError } from '../errors.ts';
 import { type GatewayFlags, gatewayOptions, withGatewayOptions } from '../gateway-options.ts';
 import type { Io } from '../io.ts';
-import { collect, port } from '../options.ts';
+import { collect, durationMs, port } from '../options.ts';
 import type { ServerOptions } from '../roles.ts';
 
 export interface ServerFlags extends GatewayFlags {
@@ -18,6 +19,7 @@ export interface ServerFlags extends GatewayFlags {
   insecureHttp?: true;
   trustedProxy?: string[];
   trustTenants?: true;
+  nodeLostAfter?: number;
 }
 
 const defaultPort = 7070;
@@ -58,6 +60,7 @@ export function withServerOptions(command: Command): Command {
     .option('--tls-key <file>', 'private key in PEM')
     .option('--insecure-http', 'allow plain HTTP beyond loopback')
     .option('--trusted-proxy <cidr>', 'proxy whose X-Forwarded-For is believed (repeatable)', collect)
+    .option('--node-lost-after <duration>', 'silence after which a node is lost (default 5m)', durationMs)
     .option('--trust-tenants', "place every account's jobs also on nodes that cannot keep runs apart");
 }
 
@@ -75,6 +78,7 @@ export function serverOptions(io: Io, flags: ServerFlags): ServerOptions {
     isInsecureHttpAllowed: flags.insecureHttp ?? false,
     trustedProxies: flags.trustedProxy ?? [],
     trustTenants: flags.trustTenants ?? false,
+    lostAfterMs: flags.nodeLostAfter ?? defaultLostAfterMs,
     gateway: gatewayOptions(io, flags),
   };
 }
