@@ -59,7 +59,7 @@ async function aNode(): Promise<{ agent: HandAgent; tunnel: Tunnel }> {
   const warn = (_fields: object, message: string) => assert.fail(message);
   const containerPorts = { containerId: 'c', publishedPorts: [program.port, 22] };
   const tunnel = new Tunnel({
-    serverUrl: server.url,
+    servers: { all: [server.url] },
     signHeaders: (method, path) => client.sign(method, path),
     onServerTime: () => {},
     log: { debug() {}, info() {}, warn, error: warn },
