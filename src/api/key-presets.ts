@@ -11,6 +11,7 @@ export const presetPermissions: Record<KeyPreset, readonly Permission[]> = {
     'jobs:exec',
     'nodes:read',
     'offers:read',
+    'ledger:read',
     'recipes:read',
     'recipes:write',
   ],

@@ -29,6 +29,7 @@ import { gpuRegistryRoutes } from './routes/gpu-registry.ts';
 import { jobRunRoutes } from './routes/job-runs.ts';
 import { jobStopRoutes } from './routes/job-stops.ts';
 import { jobRoutes } from './routes/jobs.ts';
+import { ledgerRoutes } from './routes/ledger.ts';
 import { nodeRoutes } from './routes/nodes.ts';
 import { offerRoutes } from './routes/offers.ts';
 import { receiptRoutes } from './routes/receipts.ts';
@@ -98,6 +99,7 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
     apiKeyRoutes(signed, deps);
     gpuRegistryRoutes(signed, deps);
     offerRoutes(signed, deps);
+    ledgerRoutes(signed, deps);
   });
   documentRoutes(app, deps);
   return { app, authenticator };

@@ -19,6 +19,7 @@ export const permissions = [
   'offers:read',
   'recipes:read',
   'recipes:write',
+  'ledger:read',
   // What concerns every account: the GPU registry, prices, other accounts and their credits.
   'cluster:admin',
 ] as const;

@@ -1,6 +1,7 @@
 // The scheduler: while this replica leads, it places pending jobs, enforces deadlines and watches over silent nodes.
 import type { Logger } from 'pino';
 import type { Database } from '../db/database.ts';
+import { readFreePorts } from '../db/gateway-ports.ts';
 import type { Hints } from '../db/hints.ts';
 import { tokenOwner } from '../db/job-rows.ts';
 import { claimLeadership, type Leadership, releaseLeadership } from '../db/leadership.ts';
@@ -18,6 +19,7 @@ import { type Plan, plan } from '../domain/placement.ts';
 import { createWorkingSet, type WorkingSet } from '../domain/placement-working-set.ts';
 import { defaultLostAfterMs } from '../domain/silence.ts';
 import { pause, type Timers } from '../domain/timers.ts';
+import { billDueRuns } from './billing.ts';
 import type { ClockWatch } from './clock-watch.ts';
 import { Feed } from './feed.ts';
 import { drainNodes } from './node-drain.ts';
@@ -54,6 +56,8 @@ const deadlineMs = 200;
 const reviewMs = 1_000;
 /** Nobody waits for a pass over jobs that are older. */
 const seenWindowMs = 1_000;
+/** Free public ports are counted at most this often. */
+const portsMs = 100;
 const batchSize = 500;
 const dueBatch = 500;
 const tokenLength = 40;
@@ -66,6 +70,7 @@ interface Term {
   feed: Feed;
   nodeLoss: NodeLoss;
   reasons: string;
+  portsReadAtMs: number;
 }
 
 export class Scheduler {
@@ -158,12 +163,14 @@ export class Scheduler {
       feed: new Feed(database, workingSet, prices),
       nodeLoss: this.#watchNodes(leadership),
       reasons: '',
+      portsReadAtMs: Number.NEGATIVE_INFINITY,
     };
   }
 
   async #pass(term: Term): Promise<void> {
     const startedAtMs = this.#options.monotonicNow();
     const nowMs = await term.feed.refresh();
+    await this.#countPorts(term, startedAtMs);
     const isReviewDue = startedAtMs - this.#reviewedAtMs >= reviewMs;
     let decided: Plan;
     do {
@@ -181,7 +188,15 @@ export class Scheduler {
     await this.#tellReasons(term);
     await term.prices.describeUnknown(this.#options.newId);
     await drainNodes(this.#options, this.#actor(term.leadership));
+    await billDueRuns(this.#options.database, this.#actor(term.leadership));
     await term.nodeLoss.review();
+  }
+
+  /** Only while a job wants some: the run's start takes them, and a job that cannot get them is not started at all. */
+  async #countPorts(term: Term, nowMs: number): Promise<void> {
+    if (!term.workingSet.wantsPorts || nowMs - term.portsReadAtMs < portsMs) return;
+    term.portsReadAtMs = nowMs;
+    term.workingSet.setFreePorts(await readFreePorts(this.#options.database));
   }
 
   /** true: what was just read by the database's clock means nothing; the next look will do. */

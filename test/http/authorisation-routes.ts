@@ -41,7 +41,12 @@ export const authorisedRoutes: string[] = [
   'GET /v1/compute/rates',
   'PUT /v1/compute/rates',
   'GET /v1/compute/offers',
+  'GET /v1/compute/ledger/transactions',
+  'GET /v1/compute/ledger/verification',
+  'GET /v1/accounts/{uuid}/balance',
+  'POST /v1/accounts/{uuid}/credits',
 ];
 
 /** What belongs to the cluster: the same for every account that may see it, and changed by the cluster's admin alone. */
-export const clusterRoutes = /^\w+ \/v1\/(gpu-registry|compute\/(rates|offers))/;
+export const clusterRoutes =
+  /^\w+ \/v1\/(gpu-registry|compute\/(rates|offers|ledger\/verification)|accounts\/\{uuid\}\/credits)/;

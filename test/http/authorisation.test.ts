@@ -17,12 +17,16 @@ const powerless = server.client(await server.createKey({ permissions: [] }));
 // The reference's own id of it.
 const rtx5090 = '0198ac1c-7063-4be8-bb94-57a5bd83548e';
 
+const own = server.storage.account.id;
+const isForAdmin = (route: string) => route.endsWith('/verification');
+
 /** A job, run, node and key of the first account, under the resource that names them in a path. */
 async function things(): Promise<Record<string, string>> {
   const node = await aNode(server);
   const job = await admin.createJob(aJob());
   const run = await place(server, job.uuid, node.id);
   const key = await server.createKey();
+  await admin.ask('POST', `/v1/accounts/${own}/credits`, { body: { amount_usd: 1 } });
   const recipe = await admin.ask<{ uuid: string }>('POST', '/v1/job-recipes', {
     body: { name: 'own', payload: aJob() },
   });
@@ -33,6 +37,7 @@ async function things(): Promise<Record<string, string>> {
     'api-keys': key.id,
     'gpu-registry': rtx5090,
     'job-recipes': recipe.uuid,
+    accounts: own,
   };
 }
 
@@ -72,7 +77,8 @@ for (const route of authorisedRoutes) {
 
   if (clusterRoutes.test(route)) {
     test(`${route} is the same for every account, and only the cluster's admin changes it`, async () => {
-      if (method === 'GET') assert.deepEqual(await foreign.ask(method, path), await admin.ask(method, path));
+      if (method === 'GET' && !isForAdmin(route))
+        assert.deepEqual(await foreign.ask(method, path), await admin.ask(method, path));
       else assert.equal((await foreign.refusal(method, path, body)).code, 'permission_denied');
     });
     continue;

@@ -1,0 +1,192 @@
+// Routes of money: transactions, balance, credits by the cluster's admin, and the check of the whole ledger.
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import {
+  findImbalances,
+  getBalance,
+  grantCredits,
+  type LedgerRun,
+  type LedgerTransaction as LedgerTransactionRecord,
+  listBilledRuns,
+  listTransactions,
+} from '../../db/ledger.ts';
+import { claimNonce } from '../../db/nonces.ts';
+import { billedMs, costOf } from '../../domain/ledger.ts';
+import { toUsd } from '../../domain/price.ts';
+import {
+  Balance,
+  CreditBody,
+  LedgerTransaction,
+  LedgerTransactionList,
+  LedgerVerification,
+  transactionKinds,
+} from '../../protocol/ledger.ts';
+import { actorOf, callerOf, requirePermission } from '../auth.ts';
+import type { ApiDeps } from '../deps.ts';
+import { nonceReused, notFound, validationFailed } from '../errors.ts';
+import { timestamp } from '../job-view.ts';
+import { type FilterRules, parseListQuery } from '../list-query.ts';
+import { listOf, listQuerySchema, rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
+import { bodyCheck } from '../validate.ts';
+
+const filters: FilterRules = {
+  kind: { kind: 'words', column: 't.kind', words: transactionKinds },
+  job_uuid: { kind: 'uuids', column: 't.job_id' },
+  job_run_uuid: { kind: 'uuids', column: 't.run_id' },
+  created_at: { kind: 'times', column: 't.created_at' },
+};
+const creditCheck = bodyCheck(CreditBody);
+const tags = ['Ledger'];
+/** Runs that one statement reads for the check. */
+const verifyBatch = 5_000;
+const maxWrong = 100;
+
+export function ledgerRoutes(app: FastifyInstance, deps: ApiDeps): void {
+  app.get(
+    '/v1/compute/ledger/transactions',
+    {
+      schema: {
+        tags,
+        summary: 'List the account’s transactions, newest first',
+        querystring: listQuerySchema(filters),
+        response: { 200: LedgerTransactionList },
+      },
+    },
+    async (request) => {
+      const caller = callerOf(request);
+      requirePermission(caller, 'ledger:read');
+      const query = parseListQuery(rawQueryOf(request), filters);
+      const result = await listTransactions(deps.database, { ...query, accountId: caller.accountId });
+      return listOf(query, result, result.items.map(transactionView));
+    },
+  );
+  app.get(
+    '/v1/accounts/:uuid/balance',
+    {
+      schema: { tags, summary: 'Get the account’s balance', params: uuidParams, response: { 200: Balance } },
+    },
+    (request) => balance(request, deps),
+  );
+  app.post(
+    '/v1/accounts/:uuid/credits',
+    {
+      schema: {
+        tags,
+        summary: 'Give an account credits, or take them back (admin of the cluster)',
+        params: uuidParams,
+        body: CreditBody,
+        response: { 201: LedgerTransaction },
+      },
+    },
+    async (request, reply) => reply.code(201).send(await credit(request, deps)),
+  );
+  app.get(
+    '/v1/compute/ledger/verification',
+    {
+      schema: {
+        tags,
+        summary: 'Compute the whole ledger again from the runs, and compare (admin of the cluster)',
+        response: { 200: LedgerVerification },
+      },
+    },
+    (request) => verify(request, deps),
+  );
+}
+
+async function balance(request: FastifyRequest, deps: ApiDeps): Promise<Balance> {
+  const caller = callerOf(request);
+  requirePermission(caller, 'ledger:read');
+  const id = uuidOf(request, 'account');
+  const found = id === caller.accountId ? await getBalance(deps.database, id) : null;
+  if (found === null) throw notFound('account');
+  return {
+    object: 'account_balance',
+    account_uuid: id,
+    available_balance: toUsd(found.balanceMicros - found.accruedMicros),
+    balance_usd: toUsd(found.balanceMicros),
+    accrued_usd: toUsd(found.accruedMicros),
+    currency: 'USD',
+  };
+}
+
+async function credit(request: FastifyRequest, deps: ApiDeps): Promise<LedgerTransaction> {
+  const caller = callerOf(request);
+  requirePermission(caller, 'cluster:admin');
+  const accountId = uuidOf(request, 'account');
+  const body = creditCheck.parse(request.body);
+  const amountMicros = Math.round(body.amount_usd * 1e6);
+  if (amountMicros === 0)
+    throw validationFailed([{ path: 'amount_usd', expected: 'an amount other than 0' }]);
+  const granted = await deps.database.transaction(async (sql) => {
+    if (!(await claimNonce(sql, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
+    const description = body.description || (amountMicros > 0 ? 'credits' : 'credits taken back');
+    return grantCredits(sql, {
+      ...{ id: deps.newId(), accountId, amountMicros, description },
+      actor: actorOf(caller),
+    });
+  });
+  if (granted === null) throw notFound('account');
+  return transactionView(granted);
+}
+
+async function verify(request: FastifyRequest, deps: ApiDeps): Promise<LedgerVerification> {
+  requirePermission(callerOf(request), 'cluster:admin');
+  const wrong: LedgerVerification['wrong_runs'] = [];
+  let runCount = 0;
+  let afterId = '00000000-0000-0000-0000-000000000000';
+  for (;;) {
+    const runs = await listBilledRuns(deps.database, { afterId, limit: verifyBatch });
+    runCount += runs.length;
+    wrong.push(
+      ...runs
+        .filter(isWrong)
+        .map(wrongView)
+        .slice(0, maxWrong - wrong.length),
+    );
+    afterId = runs.at(-1)?.id ?? afterId;
+    if (runs.length < verifyBatch) break;
+  }
+  const { accounts, transactions } = await findImbalances(deps.database);
+  return {
+    object: 'ledger_verification',
+    is_right: wrong.length === 0 && accounts.length === 0 && transactions.length === 0,
+    run_count: runCount,
+    wrong_runs: wrong,
+    wrong_accounts: accounts,
+    wrong_transactions: transactions,
+  };
+}
+
+/** A run that is billed to its end has one, so no present time is needed. */
+const noNow = 0;
+
+function isWrong(run: LedgerRun): boolean {
+  const isPaidFor = run.postedMs === billedMs(run, noNow) || run.postedMicros === 0;
+  return run.postedMicros !== costOf(run, noNow) || !isPaidFor;
+}
+
+function wrongView(run: LedgerRun): LedgerVerification['wrong_runs'][number] {
+  return {
+    job_run_uuid: run.id,
+    posted_usd: toUsd(run.postedMicros),
+    computed_usd: toUsd(costOf(run, noNow)),
+    posted_ms: run.postedMs,
+    computed_ms: billedMs(run, noNow),
+  };
+}
+
+function transactionView(transaction: LedgerTransactionRecord): LedgerTransaction {
+  return {
+    object: 'ledger_transaction',
+    uuid: transaction.id,
+    account_uuid: transaction.accountId,
+    kind: transaction.kind,
+    amount_usd: toUsd(transaction.amountMicros),
+    balance_usd: toUsd(transaction.balanceMicros),
+    currency: 'USD',
+    job_uuid: transaction.jobId,
+    job_run_uuid: transaction.runId,
+    billed_ms: transaction.billedMs,
+    description: transaction.description,
+    created_at: timestamp(transaction.createdAtMs),
+  };
+}
