@@ -39,16 +39,16 @@ const tellEveryMs = 10_000;
 /** Makes the place, disturbs it for so long, and answers what the audit found; it is gone on return, save its logs. */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const place = await createPlace();
-  let isKept = true;
   try {
     const report = await disturb(place, options);
-    isKept = report.findings.length > 0;
-    await place.remove(isKept);
+    await place.remove(report.findings.length > 0);
     report.findings.push(...endLeftProcesses(place.folder));
     return report;
   } catch (error) {
+    const isKept = options.signal?.aborted !== true;
     await place.remove(isKept);
     endLeftProcesses(place.folder);
+    if (!isKept) throw options.signal?.reason;
     throw new Error(`The chaos run broke off; its place is kept in ${place.folder}.`, { cause: error });
   }
 }
