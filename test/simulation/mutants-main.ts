@@ -5,9 +5,10 @@ import { describeResult, runMutant } from './mutate.ts';
 
 const { values } = parseArgs({
   options: {
-    seed: { type: 'string', default: '1' },
+    /** Absent: each mutant's likely one. */
+    seed: { type: 'string' },
     seeds: { type: 'string', default: '40' },
-    steps: { type: 'string', default: '8000' },
+    steps: { type: 'string', default: '10000' },
     /** Part of the rule's words; absent: all. */
     rule: { type: 'string', default: '' },
   },
@@ -16,7 +17,11 @@ const { values } = parseArgs({
 let wrongCount = 0;
 for (const mutant of mutants.filter(({ rule }) => rule.includes(values.rule))) {
   const seedCount = mutant.expected === 'held' ? Math.ceil(Number(values.seeds) / 4) : Number(values.seeds);
-  const bounds = { firstSeed: Number(values.seed), seedCount, steps: Number(values.steps) };
+  const bounds = {
+    firstSeed: Number(values.seed ?? mutant.likelySeed),
+    seedCount,
+    steps: Number(values.steps),
+  };
   const result = await runMutant(mutant, bounds);
   if ((result.caught !== null) !== (mutant.expected === 'caught')) wrongCount += 1;
   console.log(describeResult(result));

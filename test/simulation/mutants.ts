@@ -67,7 +67,7 @@ export const mutants: readonly Mutant[] = [
         to: 'function exit({ job, run }: WithRun, end: RunEnd, nowMs: number): Outcome {\n  if (run.attempt < 0) return',
       },
     ],
-    likelySeed: 1,
+    likelySeed: 17,
     expected: 'caught',
   },
   {
@@ -80,7 +80,7 @@ export const mutants: readonly Mutant[] = [
         to: "j.status <> 'CANCELLED'\n      and (statuses is null",
       },
     ],
-    likelySeed: 1,
+    likelySeed: 2,
     expected: 'caught',
   },
   {
@@ -93,7 +93,7 @@ export const mutants: readonly Mutant[] = [
         to: 'const final: RunState = { ...ended, releasedAtMs: nowMs, status,',
       },
     ],
-    likelySeed: 1,
+    likelySeed: 2,
     expected: 'caught',
   },
   {

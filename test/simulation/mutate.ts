@@ -24,6 +24,8 @@ const root = join(import.meta.dirname, '..', '..');
 export async function runMutant(mutant: Mutant, bounds: MutantBounds): Promise<MutantResult> {
   const startedAtMs = performance.now();
   const folder = mkdtempSync(join(tmpdir(), 'flotilla-mutant-'));
+  const remove = () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+  process.once('exit', remove);
   const result: MutantResult = { mutant, caught: null, steps: 0, tookMs: 0 };
   try {
     copyTree(folder);
@@ -36,7 +38,8 @@ export async function runMutant(mutant: Mutant, bounds: MutantBounds): Promise<M
       result.caught = { seed: line.seed, step, invariant, message };
     });
   } finally {
-    rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+    remove();
+    process.off('exit', remove);
   }
   return { ...result, tookMs: performance.now() - startedAtMs };
 }

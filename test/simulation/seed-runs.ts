@@ -45,9 +45,16 @@ async function runWorker(
   });
   const end = () => child.kill();
   process.once('exit', end);
+  endOrderlyBySignal();
   for await (const line of createInterface({ input: child.stdout })) onLine(JSON.parse(line) as SeedLine);
   if (child.exitCode === null) await once(child, 'exit');
   process.off('exit', end);
   if (child.exitCode !== 0)
     throw new Error(`A worker of the simulation ended with ${child.exitCode ?? child.signalCode}.`);
+}
+
+/** Else workers and their PostgreSQL would outlive us. */
+function endOrderlyBySignal(): void {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    if (process.listenerCount(signal) === 0) process.once(signal, () => process.exit(1));
 }
