@@ -1,5 +1,6 @@
 // Public ports of the gateway: the range, which run each stands for, and what became of connections to it.
 import type { PublishedPort } from '../domain/job.ts';
+import type { FreePorts } from '../domain/placement-ports.ts';
 import type { Sql } from './database.ts';
 
 export interface PortRange {
@@ -57,6 +58,36 @@ export async function openPorts(sql: Sql, wanted: readonly PortsWanted[]): Promi
     [JSON.stringify(wanted.map(({ runId, ports }) => ({ run_id: runId, ports }))), restMs],
   );
   return new Set(rows.map(({ id }) => id));
+}
+
+/** What placement may still give away of the range. */
+export async function readFreePorts(sql: Sql): Promise<FreePorts> {
+  const [row] = await sql.query<{
+    rested: number;
+    resting: Record<string, number>;
+    promised: Record<string, number>;
+  }>(
+    {
+      name: 'read_free_ports',
+      text: `with free as materialized (
+          select account_id, released_at <= flotilla_now() - $1 * interval '1 millisecond' as has_rested
+          from gateway_ports where run_id is null
+        )
+        select (select count(*)::integer from free where has_rested) as rested,
+          coalesce((select jsonb_object_agg(account_id, count) from (select account_id, count(*) from free
+            where not has_rested group by account_id) r), '{}') as resting,
+          coalesce((select jsonb_object_agg(account_id, count) from (
+            select r.account_id, sum(flotilla_named_ports(j.container)) as count
+            from job_runs r join jobs j on j.id = r.job_id where r.status in ('ASSIGNED', 'PREPARING')
+            group by r.account_id) p), '{}') as promised`,
+    },
+    [restMs],
+  );
+  return {
+    rested: row?.rested ?? 0,
+    restingByAccount: new Map(Object.entries(row?.resting ?? {})),
+    promisedByAccount: new Map(Object.entries(row?.promised ?? {})),
+  };
 }
 
 /** A port that lets connections through. */

@@ -11,6 +11,7 @@ import type {
   TeardownState,
   VolumeSpec,
 } from '../domain/job.ts';
+import { namedPortCount } from '../domain/job.ts';
 import type { TeardownRecord } from '../domain/transition.ts';
 import { type StoredPorts, toPublishedPorts } from './gateway-ports.ts';
 import type { Vault } from './vault.ts';
@@ -238,7 +239,7 @@ function toJobSpec(row: JobRow, vault: Vault): JobSpec {
     task: row.task,
     title: row.title,
     description: row.description,
-    requirements: toRequirements(row),
+    requirements: { ...toRequirements(row), publicPortCount: namedPortCount(row.container) },
     container: toContainerSpec(row, vault),
     maxTimeoutAssignMs: row.max_timeout_assign_ms,
     maxTimeoutStartMs: row.max_timeout_start_ms,

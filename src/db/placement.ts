@@ -59,7 +59,8 @@ export async function markFeed(sql: Sql): Promise<FeedMark> {
 const selectChangedJobs = {
   name: 'select_changed_jobs',
   text: `select id, account_id, status, priority, created_at, timeout_assign_at, cpu_count, gpu_count, gpu_name,
-      gpu_registry_uuid, min_ram_gb, min_storage_gb, min_vram_gb, allowed_region_codes, avoid_node_ids
+      gpu_registry_uuid, min_ram_gb, min_storage_gb, min_vram_gb, allowed_region_codes, avoid_node_ids,
+      flotilla_named_ports(container) as public_port_count
     from jobs where status in ('PENDING', 'CANCELLED') and changed_in >= $1::text::xid8
       and (status = 'PENDING' or $1 <> '0')`,
 };
@@ -75,6 +76,7 @@ export async function listChangedJobs(sql: Sql, since: string): Promise<PendingJ
       created_at: number;
       timeout_assign_at: number | null;
       avoid_node_ids: string[];
+      public_port_count: number;
     }
   >(selectChangedJobs, [since]);
   return rows.map((row) => ({
@@ -85,7 +87,7 @@ export async function listChangedJobs(sql: Sql, since: string): Promise<PendingJ
     createdAtMs: row.created_at,
     timeoutAssignAtMs: row.timeout_assign_at ?? Number.POSITIVE_INFINITY,
     avoidNodeIds: row.avoid_node_ids,
-    requirements: toRequirements(row),
+    requirements: { ...toRequirements(row), publicPortCount: row.public_port_count },
   }));
 }
 

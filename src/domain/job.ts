@@ -24,6 +24,8 @@ export interface Requirements {
   gpuRegistryUuid: string | null;
   /** Empty: any region. */
   allowedRegionCodes: readonly string[];
+  /** Ports of the gateway that it names itself; its image may expose more. Absent: 0. */
+  publicPortCount?: number;
 }
 
 export interface VolumeSpec {
@@ -111,3 +113,8 @@ export interface PublishedPort {
 
 /** The port that SSH servers listen on, in containers as elsewhere. */
 export const sshPort = 22;
+
+/** The same as the SQL function flotilla_named_ports: 22 is always published with an SSH key. */
+export function namedPortCount({ ports, sshkey }: Pick<ContainerSpec, 'ports' | 'sshkey'>): number {
+  return new Set([...(ports ?? []), ...(sshkey === null ? [] : [sshPort])]).size;
+}

@@ -55,8 +55,9 @@ function reasonFor(workingSet: WorkingSet, shape: Shape, tallies: readonly Tally
   const counts: Counts = { excluded: {}, fitsUnavailable: 0 };
   for (const ofClass of tallies) countClass(shape, ofClass, counts);
   const nodesConsidered = workingSet.nodes.size;
-  const code = codeFor(shape, classes, { ...counts, nodesConsidered });
-  const wouldFit = code === 'queued' ? null : nearestChange(shape, classes);
+  const fitsWhere = codeFor(shape, classes, { ...counts, nodesConsidered });
+  const code = fitsWhere === 'queued' && !workingSet.hasPorts(shape) ? 'no_public_port' : fitsWhere;
+  const wouldFit = fitsWhere === 'queued' ? null : nearestChange(shape, classes);
   const message = messageFor({ code, need: shape.need, ...counts, wouldFit });
   return { code, message, excluded: counts.excluded, nodesConsidered, wouldFit };
 }

@@ -33,12 +33,12 @@ export function aJob(wish: JobWish = {}): PendingJob {
   const { id = 'job-1', accountId = 'consumer', priority = 0, submittedAtMs = 0 } = wish;
   const { avoidNodeIds = [], waitingSinceMs = 0 } = wish;
   const { cpuCount = 0, gpuCount = 0, minRamGb = 0, minStorageGb = 0, minVramGb = 0 } = wish;
-  const { gpuName = null, gpuRegistryUuid = null, allowedRegionCodes = [] } = wish;
+  const { gpuName = null, gpuRegistryUuid = null, allowedRegionCodes = [], publicPortCount = 0 } = wish;
   return {
     ...{ id, accountId, priority, submittedAtMs, avoidNodeIds, waitingSinceMs },
     requirements: {
       ...{ cpuCount, gpuCount, minRamGb, minStorageGb, minVramGb, gpuName, gpuRegistryUuid },
-      allowedRegionCodes,
+      ...{ allowedRegionCodes, publicPortCount },
     },
   };
 }

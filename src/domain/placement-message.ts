@@ -11,11 +11,13 @@ export const pendingCodes = [
   'region',
   'no_fitting_node',
   'busy',
+  'no_public_port',
   'queued',
 ] as const;
 /**
  * `busy`: fits an empty node, waits for capacity. `no_fitting_node`: fits none even when empty. `nodes_unavailable`:
- * fits only nodes that take no work now. `queued`: fits a node now, its turn comes.
+ * fits only nodes that take no work now. `no_public_port`: fits a node now, waits for ports of the gateway. `queued`: fits
+ * a node now, its turn comes.
  */
 export type PendingCode = (typeof pendingCodes)[number];
 
@@ -52,6 +54,8 @@ function reason({ code, need, excluded, fitsUnavailable }: Findings): string {
       return `Needs ${wanted(need, excluded)}, which no node has`;
     case 'busy':
       return `Waits for ${scarce(excluded)} on ${nodes(busyCount(excluded))} that ${busyCount(excluded) === 1 ? 'fits' : 'fit'} when free`;
+    case 'no_public_port':
+      return `No public port is free: needs ${need.publicPortCount} of the gateway, which are in use or rest after use`;
     case 'queued':
       return 'Fits a node now and is placed when its turn comes';
   }

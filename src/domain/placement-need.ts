@@ -22,7 +22,9 @@ export interface Need {
   gpuRegistryUuid: string | null;
   /** Lower case, sorted; empty: any. */
   regions: readonly string[];
-  /** Set only where it matters: the account owns nodes that take its jobs alone. */
+  /** Of the gateway's range, which is not any node's. */
+  publicPortCount: number;
+  /** Set only where it matters: the account owns nodes that take its jobs alone, or wants public ports, which rest by account. */
   accountId: string | null;
 }
 
@@ -39,6 +41,7 @@ export function needOf(requirements: Requirements, accountId: string | null): Ne
     gpuName: hasGpus && requirements.gpuName ? requirements.gpuName.trim() : null,
     gpuRegistryUuid: hasGpus ? (requirements.gpuRegistryUuid?.toLowerCase() ?? null) : null,
     regions: [...new Set(requirements.allowedRegionCodes.map((code) => code.toLowerCase()))].sort(),
+    publicPortCount: requirements.publicPortCount ?? 0,
     accountId,
   };
 }
@@ -62,6 +65,7 @@ export function shapeKeyOf(need: Need): string {
     need.gpuName,
     need.gpuRegistryUuid,
     need.regions,
+    need.publicPortCount,
     need.accountId,
   ]);
 }

@@ -8,6 +8,7 @@ import { createEntry, describe, pickCards, recount, take } from './placement-ent
 import { NodeIndex } from './placement-index.ts';
 import { compareJobs, type PendingJob, type Placement, type PlacementNode } from './placement-model.ts';
 import { type Need, needOf, shapeKeyOf } from './placement-need.ts';
+import { type FreePorts, PublicPorts } from './placement-ports.ts';
 import { canTake, createShape, matchClasses } from './placement-shape.ts';
 import type { Hold, NodeEntry, Reservation, Shape } from './placement-state.ts';
 
@@ -37,9 +38,13 @@ export class WorkingSet {
   readonly shapes = new Map<string, Shape>();
   readonly ready = new Set<Shape>();
   readonly narrow = new Set<Shape>();
+  /** Lines whose first job wants more public ports than there are. */
+  readonly portless = new Set<Shape>();
   readonly reservations: Reservation[] = [];
   nextReviewAtMs = 0;
   readonly #trustTenants: boolean;
+  /** null: nobody counts them. */
+  #publicPorts: PublicPorts | null = null;
   readonly #jobs = new Map<string, { job: PendingJob; shape: Shape }>();
   readonly #holds = new Map<string, Hold>();
   readonly #gained = new Set<NodeEntry>();
@@ -155,6 +160,35 @@ export class WorkingSet {
     return this.#jobs.get(jobId)?.shape.key ?? null;
   }
 
+  /** Whether a pending job names public ports, so that it matters how many there are. */
+  get wantsPorts(): boolean {
+    for (const shape of this.shapes.values())
+      if (shape.need.publicPortCount > 0 && shape.queue.length > 0) return true;
+    return false;
+  }
+
+  /** What is free by now; placements that are not written yet must not be under way. */
+  setFreePorts(free: FreePorts): void {
+    this.#publicPorts = new PublicPorts(free);
+    for (const shape of this.portless) {
+      if (!this.hasPorts(shape)) continue;
+      this.portless.delete(shape);
+      this.ready.add(shape);
+    }
+  }
+
+  /** Enough public ports for one more job of the shape. */
+  hasPorts({ need }: Shape): boolean {
+    if (this.#publicPorts === null || need.publicPortCount === 0) return true;
+    return need.publicPortCount <= this.#publicPorts.availableTo(need.accountId ?? '');
+  }
+
+  /** The line waits for public ports, whatever nodes gain meanwhile. */
+  holdForPorts(shape: Shape): void {
+    this.portless.add(shape);
+    this.ready.delete(shape);
+  }
+
   /** Takes the node's capacity for the first job of the shape. */
   place(shape: Shape, job: PendingJob, entry: NodeEntry): Placement {
     const match = shape.matches[entry.hardware.index];
@@ -169,6 +203,7 @@ export class WorkingSet {
     this.#dequeue(job, shape);
     this.#holds.set(job.id, hold);
     take(entry, hold);
+    this.#publicPorts?.take(job.accountId, shape.need.publicPortCount);
     if (entry.reservation === null) this.index.place(entry);
     const cpuCount = cpuMilli / 1000;
     return { jobId: job.id, nodeId, nodeVersion, gpuUuids, cpuCount, ramBytes, storageBytes };
@@ -268,6 +303,7 @@ export class WorkingSet {
     if (shape.queue.length > 0) return;
     this.ready.delete(shape);
     this.narrow.delete(shape);
+    this.portless.delete(shape);
   }
 
   #isSamePlace(pending: { job: PendingJob; shape: Shape }, job: PendingJob): boolean {
@@ -275,7 +311,9 @@ export class WorkingSet {
   }
 
   #needOf(job: PendingJob): Need {
-    return needOf(job.requirements, this.#owners.has(job.accountId) ? job.accountId : null);
+    const { publicPortCount = 0 } = job.requirements;
+    const isOfAccount = publicPortCount > 0 || this.#owners.has(job.accountId);
+    return needOf(job.requirements, isOfAccount ? job.accountId : null);
   }
 
   #shapeFor(need: Need): Shape {

@@ -42,6 +42,12 @@ export function plan(workingSet: WorkingSet, now: number, { limit, withReasons }
     const shape = lines.top();
     const job = shape?.queue.head();
     if (shape === undefined || job === undefined) break;
+    if (!workingSet.hasPorts(shape)) {
+      unfitCount += shape.queue.length;
+      lines.pop();
+      workingSet.holdForPorts(shape);
+      continue;
+    }
     const entry = findNode(workingSet, shape, job);
     if (entry !== null) {
       placements.push(workingSet.place(shape, job, entry));

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { listOpenPorts } from '../../src/db/gateway-ports.ts';
 import { applyRunEvents } from '../../src/db/run-events.ts';
+import { namedPortCount } from '../../src/domain/job.ts';
 import { defaultGatewaySettings } from '../../src/main/gateway-settings.ts';
 import type { DesiredRun, RunEvent } from '../../src/protocol/agent-messages.ts';
 import type { JobRun } from '../../src/protocol/job-run.ts';
@@ -61,6 +62,7 @@ async function end(run: DesiredRun): Promise<void> {
   await agent.report(run, released);
 }
 
+const sshkey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB7dbDQXKmUmqkGVhb8S3qHNhGbMOLsCkYCcyqMQdNWN me';
 const runOf = ({ run_uuid }: DesiredRun) => admin.ask<JobRun>('GET', `/v1/job-runs/${run_uuid}`);
 
 test('a job without retries fails in a sentence, was never RUNNING, and its container is told to stop', async () => {
@@ -137,4 +139,61 @@ test('a run whose whole life is told at once leaves no port behind', async () =>
   assert.deepEqual(held, []);
   assert.equal((await runOf(run)).status, 'COMPLETED');
   await eventually('no port to be listened on', async () => (await listOpenPorts(database)).length === 0);
+});
+
+test('a job that names its ports is not even placed without them, says why, and blocks nobody', async () => {
+  const holder = await ordered({ container: { ports: [80] } });
+  await agent.report(holder, running([80]));
+  const waiting = await admin.createJob(aJob({ container: { ports: [80], sshkey } }));
+  const reason = await eventually('the reason why it waits', async () => {
+    const job = await admin.getJob(waiting.uuid);
+    assert.equal(job.status, 'PENDING');
+    return job.pending_reason;
+  });
+  assert.equal(reason.code, 'no_public_port');
+  assert.match(reason.message, /^No public port is free: needs 2 of the gateway/);
+  // One port is left, and jobs without ports need none.
+  for (const ports of [[443], []]) {
+    const other = await ordered({ container: { ports } });
+    assert.notEqual(other.job_uuid, waiting.uuid);
+    await agent.report(other, running(ports));
+    assert.equal((await runOf(other)).status, 'RUNNING');
+    await end(other);
+  }
+  await end(holder);
+  const order = await nextOrder();
+  assert.equal(order.job_uuid, waiting.uuid);
+  await agent.report(order, running([80, 22]));
+  assert.equal((await runOf(order)).node_urls.length, 2);
+  await end(order);
+});
+
+test('ports are promised from the placement on, so that two jobs that start together do not get the same', async () => {
+  const first = await ordered({ container: { ports: [1, 2] } });
+  const second = await admin.createJob(aJob({ container: { ports: [1] } }));
+  await eventually('the reason why it waits', async () => {
+    const job = await admin.getJob(second.uuid);
+    return job.pending_reason?.code === 'no_public_port';
+  });
+  await agent.report(first, running([1, 2]));
+  assert.equal((await runOf(first)).status, 'RUNNING');
+  await end(first);
+  const order = await nextOrder();
+  assert.equal(order.job_uuid, second.uuid);
+  await agent.report(order, running([1]));
+  await end(order);
+});
+
+test('what a job names itself is counted alike by the database and by the domain', async () => {
+  const wishes = [null, [], [80], [22], [80, 22], [1, 2, 3]].flatMap((ports) =>
+    [null, sshkey].map((key) => ({ ports, sshkey: key })),
+  );
+  const rows = await database.query<{ count: number }>(
+    'select flotilla_named_ports(c) as count from jsonb_array_elements($1::jsonb) with ordinality as e(c, n) order by n',
+    [JSON.stringify(wishes)],
+  );
+  assert.deepEqual(
+    rows.map(({ count }) => count),
+    wishes.map(namedPortCount),
+  );
 });
