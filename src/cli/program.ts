@@ -4,7 +4,9 @@ import { type Cli, createCli } from './cli.ts';
 import { addClusterCommands } from './commands/cluster.ts';
 import { addJobCommands } from './commands/job.ts';
 import { addKeyCommands } from './commands/key.ts';
+import { addMarketCommands } from './commands/market.ts';
 import { addNodeCommands } from './commands/node.ts';
+import { addRecipeCommands } from './commands/recipe.ts';
 import { addServerCommand } from './commands/server.ts';
 import { addTlsCommands } from './commands/tls.ts';
 import { addUpCommand } from './commands/up.ts';
@@ -57,6 +59,8 @@ export function buildProgram(cli: Cli): Command {
   addServerCommand(program, cli);
   addNodeCommands(program, cli);
   addJobCommands(program, cli);
+  addRecipeCommands(program, cli);
+  addMarketCommands(program, cli);
   addKeyCommands(program, cli);
   addClusterCommands(program, cli);
   addTlsCommands(program, cli);

@@ -23,6 +23,7 @@ import { type Exec, type ExecOptions, openExec } from './exec.ts';
 import { type FilesCaller, readFiles, type WriteFilesOptions, writeFiles } from './files.ts';
 import { type FollowOptions, followLogs } from './follow-logs.ts';
 import { createHttpTransport, type HttpTransport } from './http-transport.ts';
+import { gpusOf, ledgerOf, recipesOf } from './market.ts';
 import type { ListQuery } from './query.ts';
 import { type WaitOptions, waitForJob } from './wait-for-job.ts';
 
@@ -61,6 +62,9 @@ export function createClient(options: ClientOptions) {
     runs: runsOf(caller, request),
     nodes: nodesOf(request),
     keys: keysOf(request),
+    recipes: recipesOf(request),
+    gpus: gpusOf(request),
+    ledger: ledgerOf(request),
     close: () => caller.transport.close(),
   };
 }
