@@ -1,4 +1,5 @@
 // The last rung of the stop ladder: what lives in a container's cgroup, counted and killed past an engine that does not.
+import { existsSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -56,7 +57,9 @@ export class Cgroups {
       return [...new Set(found.flat())];
     }
     const paths = [...this.#layouts].map((layout) => layout.replaceAll(placeholder, containerId));
-    return [...new Set(controllers.flatMap((folder) => paths.map((path) => join(folder, path))))];
+    const folders = controllers.flatMap((folder) => paths.map((path) => join(folder, path)));
+    // Asked at once: of a container that is gone there is none, and there are as many as controllers.
+    return [...new Set(folders)].filter((folder) => existsSync(folder));
   }
 }
 

@@ -84,7 +84,7 @@ export class DockerRuntime implements Runtime {
   async watchContainers(nodeUuid: string, { onReady, onChange, signal }: WatchOptions): Promise<void> {
     const filters = JSON.stringify({
       type: ['container'],
-      event: ['start', 'die', 'oom', 'destroy'],
+      event: ['die', 'oom'],
       label: [`${labelNames.node}=${nodeUuid}`],
     });
     const stream = await this.#client.stream({ path: '/events', query: { filters }, signal });

@@ -318,15 +318,18 @@ async function inspect({ runtime, clock }: ExecutorDeps, record: RunRecord): Pro
   if (record.containerId === null) return;
   const state = await runtime.inspectContainer(record.containerId);
   if (state === null) return observeGone(record, clock.nowMs());
-  const lastLogLines = state.state === 'exited' && !record.hasExit ? await readLastLines(runtime, state) : '';
+  const lastLogLines = await readLastLines(runtime, record, state);
   // Before the start is told: its report carries image and ports.
   const asked = record.desired === null ? state.imageId : pullOrder(record.desired.container).image;
   record.image ??= await runtime.inspectImage(state.imageId, asked).catch(() => null);
   observeState(record, { state, lastLogLines, clock });
 }
 
-/** The exit is told without them rather than late. */
-async function readLastLines(runtime: Runtime, { containerId }: ContainerState): Promise<string> {
+/** Of a run that fails, as part of the reason; the exit is told without them rather than late. */
+async function readLastLines(runtime: Runtime, record: RunRecord, state: ContainerState): Promise<string> {
+  const isSuccess = state.exitCode === 0 && record.error === null && record.ownStop === null;
+  if (state.state !== 'exited' || record.hasExit || isSuccess) return '';
+  const { containerId } = state;
   return runtime.readLastLines(containerId, lastLineCount).then(lastLines, () => '');
 }
 

@@ -154,7 +154,7 @@ export interface Runtime {
   describe(): Promise<EngineDescription>;
   /** Containers with the label `flotilla.node` of this node, whatever their cluster. */
   listContainers(nodeUuid: string): Promise<ContainerSummary[]>;
-  /** Calls `onChange` with the run of each container that started or ended; settles when the stream breaks. */
+  /** Calls `onChange` with the run of each container that ended; settles when the stream breaks. */
   watchContainers(nodeUuid: string, options: WatchOptions): Promise<void>;
   inspectContainer(containerId: string): Promise<ContainerState | null>;
   /** By name or id; `asked` is the name whose digest is wanted, where that is another. */
