@@ -2,13 +2,13 @@
 import type Docker from 'dockerode';
 import { submitJob, untilStatus } from '../support/container-jobs.ts';
 import {
+  type ContainerEnds,
   containerOfJob,
-  type Deaths,
   engineSocket,
   likenessOf,
   openEngine,
   startContainer,
-  watchDeaths,
+  watchEnds,
 } from '../support/docker.ts';
 import { atMost, type Figure, median } from '../support/figures.ts';
 import { type Flotilla, startUp } from '../support/flotilla.ts';
@@ -23,7 +23,7 @@ const manyCount = 20;
 interface Scene {
   flotilla: Flotilla;
   docker: Docker;
-  deaths: Deaths;
+  ends: ContainerEnds;
   likeness: (command: string[]) => object;
 }
 
@@ -40,7 +40,7 @@ export async function benchStop(workspace: Workspace, { isQuick }: { isQuick: bo
     bare: await manyBare(scene),
   };
   const early = await benchEarlyStops(scene, sizes);
-  scene.deaths.close();
+  scene.ends.close();
   await endChild(scene.flotilla.child);
   return [
     ...early,
@@ -61,12 +61,12 @@ function manyFigure(how: string, ours: number, bare: number): Figure {
 async function openScene(workspace: Workspace): Promise<Scene> {
   const flotilla = await startUp(workspace, engineSocket());
   const docker = openEngine();
-  const deaths = await watchDeaths(docker);
+  const ends = await watchEnds(docker);
   const [first = ''] = await runJobs(flotilla, { command: honours, count: 1 });
   const containerId = await containerOfJob(docker, first);
   const likeness = await likenessOf(docker, containerId);
   await flotilla.client.jobs.cancel(first, { wait_ms: 30_000 });
-  return { flotilla, docker, deaths, likeness };
+  return { flotilla, docker, ends, likeness };
 }
 
 interface Pair {
@@ -84,24 +84,24 @@ async function pairs(
   return measured;
 }
 
-async function stopOurs({ flotilla, docker, deaths }: Scene, command: string[]): Promise<number> {
+async function stopOurs({ flotilla, docker, ends }: Scene, command: string[]): Promise<number> {
   const [uuid = ''] = await runJobs(flotilla, { command, count: 1 });
   const containerId = await containerOfJob(docker, uuid);
   await settle();
   const askedAt = performance.now();
   const answered = flotilla.client.jobs.cancel(uuid);
-  const tookMs = (await deaths.diedAt(containerId)) - askedAt;
+  const tookMs = (await ends.diedAt(containerId)) - askedAt;
   await answered;
   await flotilla.client.jobs.cancel(uuid, { wait_ms: 30_000 });
   return tookMs;
 }
 
-async function stopBare({ docker, deaths, likeness }: Scene, command: string[]): Promise<number> {
+async function stopBare({ docker, ends, likeness }: Scene, command: string[]): Promise<number> {
   const container = await startContainer(docker, likeness(command));
   await settle();
   const askedAt = performance.now();
   const answered = container.stop({ t: graceMs / 1000 });
-  const tookMs = (await deaths.diedAt(container.id)) - askedAt;
+  const tookMs = (await ends.diedAt(container.id)) - askedAt;
   await answered;
   await container.remove();
   return tookMs;
@@ -117,26 +117,26 @@ type StopMany = (flotilla: Flotilla, uuids: string[]) => Promise<unknown>;
 const stopEach: StopMany = ({ client }, uuids) => Promise.all(uuids.map((uuid) => client.jobs.cancel(uuid)));
 const stopInOneCall: StopMany = ({ client }, uuids) => client.jobs.cancelAll({ filter: { uuid: uuids } });
 
-async function manyOurs({ flotilla, docker, deaths }: Scene, stop: StopMany): Promise<number> {
+async function manyOurs({ flotilla, docker, ends }: Scene, stop: StopMany): Promise<number> {
   const uuids = await runJobs(flotilla, { command: honours, count: manyCount });
   const containerIds = await Promise.all(uuids.map((uuid) => containerOfJob(docker, uuid)));
   await settle();
   const askedAt = performance.now();
   const answered = stop(flotilla, uuids);
-  const diedAt = await Promise.all(containerIds.map((id) => deaths.diedAt(id)));
+  const diedAt = await Promise.all(containerIds.map((id) => ends.diedAt(id)));
   await answered;
   await Promise.all(uuids.map((uuid) => flotilla.client.jobs.cancel(uuid, { wait_ms: 30_000 })));
   return Math.max(...diedAt) - askedAt;
 }
 
-async function manyBare({ docker, deaths, likeness }: Scene): Promise<number> {
+async function manyBare({ docker, ends, likeness }: Scene): Promise<number> {
   const containers: Docker.Container[] = [];
   for (let count = 0; count < manyCount; count += 1)
     containers.push(await startContainer(docker, likeness(honours)));
   await settle();
   const askedAt = performance.now();
   const answered = Promise.all(containers.map((container) => container.stop({ t: 10 })));
-  const diedAt = await Promise.all(containers.map((container) => deaths.diedAt(container.id)));
+  const diedAt = await Promise.all(containers.map((container) => ends.diedAt(container.id)));
   await answered;
   await Promise.all(containers.map((container) => container.remove()));
   return Math.max(...diedAt) - askedAt;

@@ -32,31 +32,47 @@ export async function startContainer(docker: Docker, body: object): Promise<Dock
   return container;
 }
 
-export interface Deaths {
-  /** Milliseconds of this process at which the container died, as the engine's events tell. */
-  diedAt(containerId: string): Promise<number>;
+export interface ContainerEnds {
+  /** Milliseconds of this process at which the container, or that of the job, died, as the engine's events tell. */
+  diedAt(containerIdOrJobUuid: string): Promise<number>;
+  /** As before, and removed. */
+  removedAt(containerIdOrJobUuid: string): Promise<number>;
   close(): void;
 }
 
-export async function watchDeaths(docker: Docker): Promise<Deaths> {
-  const stream = await docker.getEvents({ filters: { type: ['container'], event: ['die'] } });
-  const died = new Map<string, number>();
+export async function watchEnds(docker: Docker): Promise<ContainerEnds> {
+  const stream = await docker.getEvents({ filters: { type: ['container'], event: ['die', 'destroy'] } });
+  const seen = new Map<string, number>();
   const waiting = new Map<string, (atMs: number) => void>();
   let rest = '';
   stream.on('data', (chunk: Buffer) => {
     const atMs = performance.now();
     const lines = (rest + chunk.toString()).split('\n');
     rest = lines.pop() ?? '';
-    for (const line of lines) {
-      const { id } = JSON.parse(line) as { id: string };
-      died.set(id, atMs);
-      waiting.get(id)?.(atMs);
+    for (const key of lines.flatMap(keysOf)) {
+      seen.set(key, atMs);
+      waiting.get(key)?.(atMs);
     }
   });
+  const at = async (key: string) =>
+    seen.get(key) ?? new Promise<number>((resolve) => waiting.set(key, resolve));
   return {
-    diedAt: async (id) => died.get(id) ?? new Promise((resolve) => waiting.set(id, resolve)),
+    diedAt: (name) => at(`die ${name}`),
+    removedAt: (name) => at(`destroy ${name}`),
     close: () => (stream as unknown as { destroy(): void }).destroy(),
   };
+}
+
+/** By the container's id and by its job. */
+function keysOf(line: string): string[] {
+  const { id, Action, Actor } = JSON.parse(line) as {
+    id: string;
+    Action: string;
+    Actor: { Attributes: Record<string, string> };
+  };
+  return [id, Actor.Attributes[jobLabel]].flatMap((name) =>
+    name === undefined ? [] : [`${Action} ${name}`],
+  );
 }
 
 /** The container of a job that runs. */
