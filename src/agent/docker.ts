@@ -2,6 +2,7 @@
 import { fullReference } from '../domain/image-reference.ts';
 import { DockerClient, EngineRefusal } from './docker-client.ts';
 import { pullError, registrySilent, startError } from './docker-errors.ts';
+import { readContainerEvent, SeenExits } from './docker-exits.ts';
 import { LogFrames, toEngineTime } from './docker-logs.ts';
 import { PullMeter } from './docker-pull.ts';
 import { canHoldSize, isQuotaRefusal } from './docker-quota.ts';
@@ -57,6 +58,7 @@ const sizeTimeoutMs = 60_000;
 export class DockerRuntime implements Runtime {
   readonly #client: DockerClient;
   readonly #remains: DockerRemains;
+  readonly #exits = new SeenExits();
   #network: NetworkOrder | null = null;
   /** Null until the engine was asked. */
   #hasQuota: boolean | null = null;
@@ -94,8 +96,10 @@ export class DockerRuntime implements Runtime {
       const lines = (rest + String(chunk)).split('\n');
       rest = lines.pop() ?? '';
       for (const line of lines) {
-        const runUuid = runOfEvent(line);
-        if (runUuid !== null) onChange(runUuid);
+        const event = readContainerEvent(line);
+        if (event === null) continue;
+        this.#exits.note(event);
+        onChange(event.runUuid);
       }
     }
   }
@@ -105,7 +109,7 @@ export class DockerRuntime implements Runtime {
       path: `/containers/${containerId}/json`,
     })) as ContainerInspect | null;
     await this.#remains.learn(containerId, found?.State.Pid);
-    return found === null ? null : containerState(found);
+    return found === null ? null : this.#exits.correct(containerState(found));
   }
 
   async containerAddress(containerId: string): Promise<ContainerAddress | null> {
@@ -359,15 +363,6 @@ export class DockerRuntime implements Runtime {
 
 function authconfig({ user, secret, host }: { user: string; secret: string; host: string }) {
   return { username: user, password: secret, serveraddress: host };
-}
-
-function runOfEvent(line: string): string | null {
-  try {
-    const event = JSON.parse(line) as { Actor?: { Attributes?: Record<string, string> } };
-    return event.Actor?.Attributes?.[labelNames.run] ?? null;
-  } catch {
-    return null;
-  }
 }
 
 /** A read that is not followed must not hang: the engine has all bytes at hand. */
