@@ -1,5 +1,5 @@
 // What the agent keeps beside its runs: images, the state of GPUs and its cluster, each with its file in the state directory.
-import { totalmem } from 'node:os';
+import { totalmem, uptime } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from './clock.ts';
 import { ClusterMemory } from './cluster-memory.ts';
@@ -20,6 +20,8 @@ export interface Machine {
   /** Of the filesystem that holds `folder`; of the root one where that cannot be seen. */
   readStorage(folder: string | null): Promise<StorageReading>;
   openStateFile(name: string): StateFile;
+  /** Since it started; absent: it never does. */
+  uptimeMs?: () => number;
 }
 
 /** The machine that this process runs on. `stateDirectory` undefined: it keeps nothing. */
@@ -32,6 +34,7 @@ export function thisMachine(stateDirectory: string | undefined): Machine {
     readStorage,
     openStateFile: (name) =>
       stateDirectory === undefined ? noStateFile : openStateFile(join(stateDirectory, name)),
+    uptimeMs: () => uptime() * 1000,
   };
 }
 

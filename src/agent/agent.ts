@@ -7,6 +7,7 @@ import { DockerDoor } from './container-door.ts';
 import type { NodeIdentity } from './container-order.ts';
 import { ControlPlaneClient, type ControlSocket } from './control-plane-client.ts';
 import { DockerRuntime } from './docker.ts';
+import { EngineHealth } from './engine-health.ts';
 import type { GpuTimes } from './gpu-guard.ts';
 import { isNews, readInventory } from './inventory.ts';
 import type { AgentLog } from './log.ts';
@@ -100,17 +101,26 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       onChange: () => tellInventory(inventory),
     });
 
+  const engine = new EngineHealth({
+    clock,
+    ...(machine.uptimeMs === undefined ? {} : { uptimeMs: machine.uptimeMs }),
+    onChange() {
+      tellInventory(inventory);
+      if (engine.note === null) void lookAgain();
+    },
+  });
+
   function requireInventory(): Inventory {
     if (inventory === null) throw new Error('The node has not been looked at yet.');
     return inventory;
   }
 
-  /** Keeps `read` with what is true of isolation now, and tells it when it is news. */
+  /** Keeps `read` with what is true of engine and isolation now, and tells it when it is news. */
   function tellInventory(read: Inventory | null): void {
     if (read === null) return;
     const before = inventory;
     const { isolation: word, note } = isolation.state;
-    inventory = { ...read, isolation: word, isolation_note: note };
+    inventory = { ...read, isolation: word, isolation_note: note, engine_note: engine.note };
     if (before !== null && isNews(before, inventory)) client.send({ type: 'inventory', inventory });
   }
 
@@ -135,6 +145,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     log,
     images,
     gpuGuard,
+    engine,
     memory,
     refreshInventory: async () => tellInventory(await readNode()),
     send: (message) => client.send(message),

@@ -12,6 +12,8 @@ export interface EngineWatch {
   everyMs: number;
   /** Reads the whole list; settles also when it cannot. */
   look: () => Promise<unknown>;
+  /** The stream of events ended after it had begun: the engine is gone, or just was. */
+  onBreak: () => void;
   onChange: (runUuid: string) => void;
   signal: AbortSignal;
 }
@@ -28,12 +30,30 @@ export async function watchEngine(watch: EngineWatch): Promise<void> {
   }
 }
 
-async function watchEvents({ runtime, clock, log, nodeUuid, look, onChange, signal }: EngineWatch) {
+async function watchEvents({
+  runtime,
+  clock,
+  log,
+  nodeUuid,
+  look,
+  onBreak,
+  onChange,
+  signal,
+}: EngineWatch): Promise<void> {
   while (!signal.aborted) {
-    const options = { onReady: () => void look(), onChange, signal };
-    await runtime.watchContainers(nodeUuid, options).catch((error: unknown) => {
-      if (!signal.aborted) log.warn({ reason: String(error) }, 'the engine stopped telling of events');
+    let isOpen = false;
+    const onReady = () => {
+      isOpen = true;
+      void look();
+    };
+    await runtime.watchContainers(nodeUuid, { onReady, onChange, signal }).catch((error: unknown) => {
+      if (!signal.aborted && isOpen)
+        log.warn({ reason: String(error) }, 'the engine stopped telling of events');
     });
+    if (isOpen && !signal.aborted) {
+      onBreak();
+      void look();
+    }
     await sleep(clock, eventsRetryMs, signal);
   }
 }

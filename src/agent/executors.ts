@@ -4,6 +4,7 @@ import { cleanUp, processesLeft } from './clean-up.ts';
 import { type Clock, sleep } from './clock.ts';
 import { containerSpec, type NodeIdentity, pullOrder, secretsOf } from './container-order.ts';
 import { tellWithout } from './docker-errors.ts';
+import type { EngineHealth } from './engine-health.ts';
 import type { GpuGuard } from './gpu-guard.ts';
 import type { Images } from './images.ts';
 import type { AgentLog } from './log.ts';
@@ -38,6 +39,7 @@ export interface ExecutorDeps {
   refreshInventory: () => Promise<void>;
   images: Images;
   gpuGuard: GpuGuard;
+  engine: EngineHealth;
   records: Map<string, RunRecord>;
   targets: Map<string, RunTarget>;
   /** Takes a run out of the loop. */
@@ -314,7 +316,7 @@ function startInspect(deps: ExecutorDeps, record: RunRecord): void {
     });
 }
 
-async function inspect({ runtime, clock }: ExecutorDeps, record: RunRecord): Promise<void> {
+async function inspect({ runtime, clock, engine }: ExecutorDeps, record: RunRecord): Promise<void> {
   if (record.containerId === null) return;
   const state = await runtime.inspectContainer(record.containerId);
   if (state === null) return observeGone(record, clock.nowMs());
@@ -322,7 +324,7 @@ async function inspect({ runtime, clock }: ExecutorDeps, record: RunRecord): Pro
   // Before the start is told: its report carries image and ports.
   const asked = record.desired === null ? state.imageId : pullOrder(record.desired.container).image;
   record.image ??= await runtime.inspectImage(state.imageId, asked).catch(() => null);
-  observeState(record, { state, lastLogLines, clock });
+  observeState(record, { state, lastLogLines, clock, explain: (end) => engine.explain(end) });
 }
 
 /** Of a run that fails, as part of the reason; the exit is told without them rather than late. */

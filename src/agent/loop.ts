@@ -13,6 +13,7 @@ import type {
 import { type Clock, sleep } from './clock.ts';
 import type { ClusterMemory } from './cluster-memory.ts';
 import type { NodeIdentity } from './container-order.ts';
+import type { EngineHealth } from './engine-health.ts';
 import { eventsRetryMs, watchEngine } from './engine-watch.ts';
 import { type ExecutorDeps, execute } from './executors.ts';
 import type { GpuGuard } from './gpu-guard.ts';
@@ -43,6 +44,7 @@ export interface LoopOptions {
   refreshInventory: () => Promise<void>;
   images: Images;
   gpuGuard: GpuGuard;
+  engine: EngineHealth;
   memory: ClusterMemory;
   /** Between two looks at the whole list; events tell of changes sooner. */
   resyncMs?: number;
@@ -69,6 +71,8 @@ export class AgentLoop {
   /** The database was restored, and the admin has not said that what it does not know may go. */
   #awaitsWord = false;
   readonly #orphans: OrphanTeller;
+  /** The containers were listed once: what is believed of them is not nothing. */
+  #hasLooked = false;
   #isPassDue = false;
   #cancelTimer: (() => void) | null = null;
 
@@ -89,6 +93,7 @@ export class AgentLoop {
       refreshInventory: options.refreshInventory,
       images: options.images,
       gpuGuard: options.gpuGuard,
+      engine: options.engine,
       records: this.#book.records,
       targets: this.#book.targets,
       forget: (record) => this.#book.retire(record),
@@ -97,8 +102,9 @@ export class AgentLoop {
     };
   }
 
-  /** Containers of this node for the hello; throws while the engine is away. */
+  /** Containers of this node for the hello: as they were last seen while the engine is away; throws if they never were. */
   async observe(nodeUuid: string): Promise<ObservedContainer[]> {
+    if (this.#hasLooked && this.#options.engine.note !== null) return this.#book.containers();
     const listed = await this.#options.runtime.listContainers(nodeUuid);
     const own = this.#identity === null ? listed : listed.filter((container) => this.#isOwn(container));
     return own.map(({ runUuid, attempt, state }) => ({ run_uuid: runUuid, attempt, state }));
@@ -117,7 +123,8 @@ export class AgentLoop {
     this.#awaitsWord = awaitsWord;
     const held: ServerMessage[] = [];
     this.#held = held;
-    while (!(await this.#tryResync())) await sleep(this.#options.clock, eventsRetryMs, this.#stop.signal);
+    while (!(await this.#tryResync()) && !this.#hasLooked)
+      await sleep(this.#options.clock, eventsRetryMs, this.#stop.signal);
     if (this.#held !== held) return;
     this.#held = null;
     this.#aligned = new Set();
@@ -314,10 +321,11 @@ export class AgentLoop {
   }
 
   #watch(nodeUuid: string): void {
-    const { runtime, clock, log, resyncMs: everyMs = defaultResyncMs } = this.#options;
+    const { runtime, clock, log, engine, resyncMs: everyMs = defaultResyncMs } = this.#options;
     void watchEngine({
       ...{ runtime, clock, log, nodeUuid, everyMs, signal: this.#stop.signal },
       look: () => this.#tryResync(),
+      onBreak: () => engine.brokeOff(),
       onChange: (runUuid) => this.#changed(runUuid),
     });
   }
@@ -345,12 +353,18 @@ export class AgentLoop {
 
   /** true also when the loop has stopped: nothing is left to wait for. */
   async #tryResync(): Promise<boolean> {
+    const { engine, log } = this.#options;
     try {
       await this.resync();
+      this.#hasLooked = true;
+      engine.answered();
       return true;
     } catch (error) {
-      this.#options.log.warn({ reason: String(error) }, 'the list of containers could not be read');
-      return this.#stop.signal.aborted;
+      if (this.#stop.signal.aborted) return true;
+      if (engine.note === null)
+        log.warn({ reason: String(error) }, 'the list of containers could not be read');
+      engine.failed(error);
+      return false;
     }
   }
 }

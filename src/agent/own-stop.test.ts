@@ -92,7 +92,7 @@ test('an end before the node decided is the program’s own; one after it is the
   const reasonOf = (endedAtMs: number) => {
     const record = aRecord({ container: 'running', hasStart: true });
     stopByItself(record, { error: { code: 'cut_off', message: 'x' }, graceMs: 0, nowMs: 1_000 });
-    observeState(record, { state: ended(endedAtMs), lastLogLines: '', clock });
+    observeState(record, { state: ended(endedAtMs), lastLogLines: '', clock, explain: () => null });
     return record.error?.code ?? null;
   };
   void clock.pass(5_000);

@@ -1,6 +1,6 @@
 // The book of runs: what is known of each, what is wanted of it, and which are over here.
 import type { Static } from 'typebox';
-import type { DesiredRun, Kill } from '../protocol/agent-messages.ts';
+import type { DesiredRun, Kill, ObservedContainer } from '../protocol/agent-messages.ts';
 import type { Clock } from './clock.ts';
 import type { RunTarget } from './next-steps.ts';
 import type { Outbox } from './outbox.ts';
@@ -76,6 +76,13 @@ export class RunBook {
       record.shipper?.stop();
       if (record.work !== null) record.orphanSinceMs ??= this.#clock.nowMs();
     }
+  }
+
+  /** As far as is known. */
+  containers(): ObservedContainer[] {
+    return [...this.records.values()].flatMap(({ runUuid, attempt, container: state }) =>
+      state === 'absent' ? [] : [{ run_uuid: runUuid, attempt, state }],
+    );
   }
 
   /** Containers that nobody wants anything of, also those that appeared since. */

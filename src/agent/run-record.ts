@@ -2,6 +2,7 @@
 import type { DesiredRun, RunError } from '../protocol/agent-messages.ts';
 import type { RunProof } from '../protocol/run-proof.ts';
 import type { Clock } from './clock.ts';
+import type { ContainerEnd } from './engine-health.ts';
 import type { LogShipper } from './log-shipper.ts';
 import { type RunCurrent, reportKinds } from './next-steps.ts';
 import type { ContainerState, ContainerSummary, ImageState, PullProgress } from './runtime.ts';
@@ -110,11 +111,16 @@ export function observeListed(record: RunRecord, listed: ContainerSummary): void
   if (isNews || isUnknown) record.needsInspect = true;
 }
 
-/** `lastLogLines` is read with the exit. */
-export function observeState(
-  record: RunRecord,
-  { state, lastLogLines, clock }: { state: ContainerState; lastLogLines: string; clock: Clock },
-): void {
+export interface SeenState {
+  state: ContainerState;
+  /** Read with the exit. */
+  lastLogLines: string;
+  clock: Clock;
+  /** The reason of an end that nobody asked for, where the engine or the machine is it. */
+  explain: (end: ContainerEnd) => RunError | null;
+}
+
+export function observeState(record: RunRecord, { state, lastLogLines, clock, explain }: SeenState): void {
   record.containerId = state.containerId;
   if (rank[state.state] >= rank[record.container]) record.container = state.state;
   record.stopSignal = state.stopSignal;
@@ -128,7 +134,11 @@ export function observeState(
   if (record.work === 'kill' && state.exitCode === killedExitCode) noteKilled(record, clock.nowMs());
   record.lastLogLines = lastLogLines;
   record.endedAtMs = monotonic(state.endedAtMs, clock);
-  record.error ??= ownReason(record, record.endedAtMs) ?? initError(lastLogLines, record.image);
+  const end = { ...record, exitCode: state.exitCode, endedAtMs: record.endedAtMs };
+  record.error ??=
+    ownReason(record, record.endedAtMs) ??
+    (isStopping(record) ? null : explain(end)) ??
+    initError(lastLogLines, record.image);
   record.ranMs =
     state.startedAtMs === null || state.endedAtMs === null
       ? null
@@ -139,6 +149,10 @@ export function observeState(
 /** An end that came before the node decided was the program's own. */
 function ownReason({ ownStop }: RunRecord, endedAtMs: number): RunError | null {
   return ownStop !== null && endedAtMs >= ownStop.sinceMs ? ownStop.error : null;
+}
+
+function isStopping({ desired, signalledAtMs, isKilled }: RunRecord): boolean {
+  return desired?.desired === 'stop' || signalledAtMs !== null || isKilled;
 }
 
 /** 128 + SIGKILL. */
