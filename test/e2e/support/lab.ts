@@ -26,6 +26,19 @@ export interface LabNode {
   uuid: string;
   name: string;
   dockerHost: string;
+  /** The agent's process, to be paused and killed. */
+  agent: ChildProcess;
+  /** Pulls the node's cable: nothing arrives, and nobody is told. */
+  cut(): void;
+  mend(): void;
+}
+
+export interface LabOptions {
+  /** More options of the server's and of each agent's command; nodes count from 1. */
+  serverArgs?: readonly string[];
+  agentArgs?: (number: number) => readonly string[];
+  /** What each engine is given; absent: the reference images. */
+  importImages?: (dockerHost: string) => void;
 }
 
 export interface Lab {
@@ -34,8 +47,8 @@ export interface Lab {
   remove(): Promise<void>;
 }
 
-/** Everything is up and both nodes are connected; their engines know the reference images. */
-export async function createLab(folder: string): Promise<Lab> {
+/** Everything is up and both nodes are connected. */
+export async function createLab(folder: string, options: LabOptions = {}): Promise<Lab> {
   const children: ChildProcess[] = [];
   const logFiles: string[] = [];
   const keep = (child: ChildProcess, log: string) => {
@@ -47,7 +60,7 @@ export async function createLab(folder: string): Promise<Lab> {
     unmountBelow(folder);
   };
   try {
-    const { client, nodes } = await startAll(folder, { children, keep });
+    const { client, nodes } = await startAll(folder, { children, keep, options });
     const remove = async () => {
       client.close();
       await endAll();
@@ -62,17 +75,21 @@ export async function createLab(folder: string): Promise<Lab> {
 
 async function startAll(
   folder: string,
-  { children, keep }: { children: ChildProcess[]; keep: Keep },
+  { children, keep, options }: { children: ChildProcess[]; keep: Keep; options: LabOptions },
 ): Promise<{ client: Client; nodes: LabNode[] }> {
   const server = await startMachine((holder) => children.push(holder));
   link(server, { name: 'client', local: clientAddress, remote: serverAddress });
-  const client = await startServer(server, folder, keep);
+  const client = await startServer(server, { folder, keep, args: options.serverArgs ?? [] });
   const nodes: LabNode[] = [];
   for (let number = 1; number <= nodeCount; number += 1) {
     const machine = await startMachine((holder) => children.push(holder));
     linkNode(server, machine, number);
     const dockerHost = await startEngine(machine, join(folder, `node-${number}`), keep);
-    nodes.push(await startAgent(machine, { client, dockerHost, number, folder, keep }));
+    (options.importImages ?? importReferenceImages)(dockerHost);
+    const args = options.agentArgs?.(number) ?? [];
+    const node = await startAgent(machine, { client, dockerHost, number, folder, keep, args });
+    const setLink = (state: 'up' | 'down') => server.run('ip', 'link', 'set', `node${number}`, state);
+    nodes.push({ ...node, cut: () => setLink('down'), mend: () => setLink('up') });
   }
   await eventually('both nodes to be ready', async () => {
     const { data } = await client.nodes.list();
@@ -136,16 +153,18 @@ async function startEngine(machine: Machine, folder: string, keep: Keep): Promis
       return false;
     }
   });
-  importReferenceImages(dockerHost);
   return dockerHost;
 }
 
-async function startServer(machine: Machine, folder: string, keep: Keep): Promise<Client> {
+async function startServer(
+  machine: Machine,
+  { folder, keep, args: more }: { folder: string; keep: Keep; args: readonly string[] },
+): Promise<Client> {
   const log = join(folder, 'server.log');
   const dataDirectory = join(folder, 'data');
   const address = ['--host', '0.0.0.0', '--port', String(apiPort), '--insecure-http'];
   const gateway = ['--gateway-host', serverAddress];
-  const args = ['server', '--data-dir', dataDirectory, ...address, ...gateway];
+  const args = ['server', '--data-dir', dataDirectory, ...address, ...gateway, ...more];
   const child = startOn(machine, [process.execPath, mainFile, ...args], { log });
   keep(child, log);
   const key = await eventually('the admin key', async () => {
@@ -162,8 +181,15 @@ async function startServer(machine: Machine, folder: string, keep: Keep): Promis
 
 async function startAgent(
   machine: Machine,
-  at: { client: Client; dockerHost: string; number: number; folder: string; keep: Keep },
-): Promise<LabNode> {
+  at: {
+    client: Client;
+    dockerHost: string;
+    number: number;
+    folder: string;
+    keep: Keep;
+    args: readonly string[];
+  },
+): Promise<Omit<LabNode, 'cut' | 'mend'>> {
   const { client, dockerHost, number, folder, keep } = at;
   const name = `node-${number}`;
   const { uuid, key } = await client.nodes.create({ name });
@@ -172,10 +198,11 @@ async function startAgent(
   writeFileSync(keyFile, JSON.stringify({ ...key, url, node_uuid: uuid }), { mode: 0o600 });
   const log = join(folder, name, 'agent.log');
   const socket = dockerHost.replace('unix://', '');
-  const args = ['node', 'run', '--node-key', keyFile, '--docker-socket', socket];
+  const args = ['node', 'run', '--node-key', keyFile, '--docker-socket', socket, ...at.args];
   const env = { FLOTILLA_DATA_DIR: join(folder, name, 'state') };
-  keep(startOn(machine, [process.execPath, mainFile, ...args], { log, env }), log);
-  return { uuid, name, dockerHost };
+  const agent = startOn(machine, [process.execPath, mainFile, ...args], { log, env });
+  keep(agent, log);
+  return { uuid, name, dockerHost, agent };
 }
 
 /** A process that does not end is killed: dockerd needs a second for its containers. */
