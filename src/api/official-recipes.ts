@@ -1,6 +1,7 @@
 // The recipes that come with Flotilla: each cooks with `{}`. Images are public; their sources stand beside them.
 import type { Database } from '../db/database.ts';
 import { type NewRecipe, storeOfficialRecipes } from '../db/recipes.ts';
+import { oneAtATime } from '../db/start-lock.ts';
 import type { Vault } from '../db/vault.ts';
 
 type Official = Omit<NewRecipe, 'accountId' | 'visibility' | 'forkedFrom'>;
@@ -203,5 +204,5 @@ export const officialRecipes: readonly Official[] = [
 
 /** Once at the start of a server; replicas that start together wait for each other's rows. */
 export async function shipOfficialRecipes(database: Database, vault: Vault): Promise<void> {
-  await database.transaction((sql) => storeOfficialRecipes(sql, vault, officialRecipes));
+  await oneAtATime(database, (sql) => storeOfficialRecipes(sql, vault, officialRecipes));
 }

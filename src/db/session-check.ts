@@ -40,7 +40,9 @@ async function isHeard(database: Database, patienceMs: number): Promise<boolean>
   heard.catch(() => {});
   let timer: NodeJS.Timeout | undefined;
   try {
-    await listener.query(`listen ${channel}`);
+    await listener.query(`listen ${channel}`).catch((cause) => {
+      throw new DatabaseUnavailable('The database connection was lost.', { cause });
+    });
     await database.query('select pg_notify($1, $2)', [channel, word]);
     const late = new Promise<boolean>((resolve) => {
       timer = setTimeout(() => resolve(false), patienceMs);
@@ -48,6 +50,6 @@ async function isHeard(database: Database, patienceMs: number): Promise<boolean>
     return await Promise.race([heard, late]);
   } finally {
     clearTimeout(timer);
-    await listener.end();
+    await listener.end().catch(() => {});
   }
 }
