@@ -2,7 +2,15 @@
 import { readFileSync } from 'node:fs';
 import { askEngine } from './engine.ts';
 import type { FaultKind } from './faults.ts';
-import { type Evidence, engineDeaths, type Finding, faultsOn, nodeOf, type RunRow } from './findings.ts';
+import {
+  type Evidence,
+  engineDeaths,
+  type Finding,
+  faultsOn,
+  nodeOf,
+  type RunRow,
+  silences,
+} from './findings.ts';
 import type { ChaosNode } from './node.ts';
 import { publicPorts } from './place.ts';
 import { type ContainerLife, certainLife } from './watcher.ts';
@@ -74,8 +82,7 @@ function overlaps(lives: readonly ContainerLife[], { runs }: Evidence): Finding[
     const [one, other] = [certainLife(life), next === undefined ? null : certainLife(next)];
     if (next === undefined || one === null || other === null || one.toMs <= other.fromMs) return [];
     // A node that was given up may run what it had until it is heard again.
-    if (runs.find(({ id }) => id === life.runUuid)?.teardown_state === 'unverified') return [];
-    if (runs.find(({ id }) => id === life.runUuid)?.code === 'node_lost') return [];
+    if (runs.find(({ id }) => id === life.runUuid)?.is_fenced) return [];
     const ms = Math.round(one.toMs - other.fromMs);
     return [
       ofLife(
@@ -139,9 +146,8 @@ export function auditTruth(evidence: Evidence): Finding[] {
 }
 
 function lifeProblems(run: RunRow, life: ContainerLife): Finding[] {
-  const isFenced = run.teardown_state === 'unverified' || run.code === 'node_lost';
   const span = certainLife(life);
-  if (span === null || run.released_at === null || isFenced) return [];
+  if (span === null || run.released_at === null || run.is_fenced) return [];
   const lateMs = Math.round(span.toMs - run.released_at);
   if (lateMs <= clockSlackMs) return [];
   return [ofLife('untrue', life, `it lived ${lateMs} ms after its end was reported as proved`)];
@@ -171,6 +177,8 @@ function endProblems(evidence: Evidence, run: RunRow, life: ContainerLife | unde
     return [say(`FAILED with exit code ${run.exit_code}, yet it exited with ${life?.exitCode}`)];
   if (wasExit && run.exit_code === program.exitCode) return [];
   if (program.kind === 'absent' && run.code === 'bad_command') return [];
+  if (run.code === 'node_lost' && hadFault(silences)) return [];
+  if (run.code === 'cut_off' && nodeOf(evidence, run)?.stopsWhenCutOff) return [];
   if (hadFault([...engineDeaths, 'docker_hang', 'agent_kill', 'container_kill'])) return [];
   const told = `${run.code}, exit code ${run.exit_code}`;
   return [say(`FAILED (${told}) without a fault of its node: ${run.reason?.slice(0, 150)}`)];

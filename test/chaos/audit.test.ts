@@ -31,6 +31,7 @@ function aRun(wish: Partial<RunRow> = {}): RunRow {
     ended_at: 2_000,
     released_at: 2_500,
     teardown_state: null,
+    is_fenced: false,
     code: 'completed',
     reason: null,
     ...wish,

@@ -53,7 +53,7 @@ export class Daemon {
       this.#child = null;
       if (this.#isEndExpected) return;
       const ending = `${this.name} ended by itself (${signal ?? `exit code ${code}`})`;
-      this.#options.onSurprise(ending, lastLine(logFile));
+      this.#options.onSurprise(ending, lastWords(logFile));
       setTimeout(() => {
         if (!this.#isEndExpected) this.start();
       }, surpriseRestartMs);
@@ -93,6 +93,8 @@ export class Daemon {
   }
 }
 
-function lastLine(file: string): string {
-  return readFileSync(file, 'utf8').trimEnd().split('\n').at(-1) ?? '';
+/** Records of its log may follow the sentence that it ends with. */
+function lastWords(file: string): string {
+  const lines = readFileSync(file, 'utf8').trimEnd().split('\n').slice(-4);
+  return lines.findLast((line) => !line.startsWith('{')) ?? lines.at(-1) ?? '';
 }

@@ -55,7 +55,7 @@ function freezing(daemon: ChaosNode['agent'], lastMs: number): Disturbance {
   };
 }
 
-/** The disturbances by kind. Pauses of a leader outlast its lease of 5 s; those of an agent may outlast its 15 s. */
+/** The disturbances by kind. Pauses of a leader outlast its lease of 5 s; long cuts outlast a node's 15 s, and its loss. */
 const draws = {
   server_kill: async ({ servers }, random, isFree) => {
     const server = freeOf(random, servers, ({ daemon }) => isFree(daemon.name));
@@ -172,7 +172,7 @@ async function cutLink(
   return {
     target: `link-${node.number}`,
     begin: () => node.link.cut(how),
-    lastMs: random.chance(0.3) ? seconds(random, 16, 25) : seconds(random, 1, 10),
+    lastMs: random.chance(0.4) ? seconds(random, 18, 40) : seconds(random, 1, 10),
     end: () => node.link.mend(),
   };
 }

@@ -39,6 +39,8 @@ export interface RunRow {
   ended_at: number | null;
   released_at: number | null;
   teardown_state: string | null;
+  /** Given up with its node: what it did there after that is not its end. */
+  is_fenced: boolean;
   code: string | null;
   reason: string | null;
 }
@@ -81,3 +83,12 @@ export function faultsOn(
 
 /** A fault that ends containers or takes from their logs: the engine was killed. */
 export const engineDeaths: readonly FaultKind[] = ['dockerd_kill', 'dockerd_kill_live_restore'];
+/** Faults that make a node silent: an agent also says nothing while its engine hangs. */
+export const silences: readonly FaultKind[] = [
+  ...engineDeaths,
+  'link_cut',
+  'link_half_cut',
+  'agent_pause',
+  'agent_kill',
+  'docker_hang',
+];

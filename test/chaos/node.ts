@@ -14,6 +14,8 @@ export interface ChaosNode {
   uuid: string;
   name: string;
   hasLiveRestore: boolean;
+  /** Its agent stops its runs when it has heard nothing of the servers for a while. */
+  stopsWhenCutOff: boolean;
   machine: Machine;
   /** Of its engine. */
   socketPath: string;
@@ -33,6 +35,8 @@ export interface Link {
 export interface NodeOrder {
   number: number;
   hasLiveRestore: boolean;
+  /** Its agent stops its runs when it has heard nothing of the servers for a while. */
+  stopsWhenCutOff: boolean;
   folder: string;
   image: string;
   serverHosts: readonly string[];
@@ -48,7 +52,7 @@ const gpuCount = 2;
 const stubs = resolve(import.meta.dirname, '../support/stubs');
 
 export async function startNode(order: NodeOrder): Promise<ChaosNode> {
-  const { number, hasLiveRestore, folder, closers } = order;
+  const { number, hasLiveRestore, stopsWhenCutOff, folder, closers } = order;
   mkdirSync(folder);
   const machine = await startMachine(order.keepHolder);
   const link = layCable(machine, number);
@@ -69,7 +73,19 @@ export async function startNode(order: NodeOrder): Promise<ChaosNode> {
   const url = `http://10.99.${number}.1:${apiPort}`;
   writeFileSync(keyFile, JSON.stringify({ ...key, url, node_uuid: uuid }), { mode: 0o600 });
   const agent = startAgent(machine, order, { socketPath, keyFile });
-  return { number, uuid, name, hasLiveRestore, machine, socketPath, engine, agent, link, gpuLog };
+  return {
+    number,
+    uuid,
+    name,
+    hasLiveRestore,
+    stopsWhenCutOff,
+    machine,
+    socketPath,
+    engine,
+    agent,
+    link,
+    gpuLog,
+  };
 }
 
 function layCable(machine: Machine, number: number): Link {
@@ -131,11 +147,12 @@ function startEngine(
 
 function startAgent(
   machine: Machine,
-  { folder, number, mainFile, onSurprise, closers }: NodeOrder,
+  { folder, number, stopsWhenCutOff, mainFile, onSurprise, closers }: NodeOrder,
   { socketPath, keyFile }: { socketPath: string; keyFile: string },
 ): Daemon {
   const env = plainEnvironment();
-  const places = ['--docker-socket', socketPath, '--state-dir', join(folder, 'state')];
+  const cutOff = stopsWhenCutOff ? ['--stop-when-cut-off', '12s'] : [];
+  const places = ['--docker-socket', socketPath, '--state-dir', join(folder, 'state'), ...cutOff];
   const daemon = new Daemon({
     name: `agent-${number}`,
     logFile: join(folder, 'agent.log'),

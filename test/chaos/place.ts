@@ -31,6 +31,8 @@ export interface Place {
 }
 
 export const publicPorts = { from: 20_000, to: 20_099 };
+/** Shorter than the longest cuts and pauses. */
+const lostAfter = '18s';
 const serverCount = 2;
 const mainFile = join(import.meta.dirname, '../../src/main.ts');
 
@@ -79,6 +81,7 @@ async function startAll(folder: string, closers: (() => Promise<void> | void)[])
   const nodes = await Promise.all(
     [true, false, true].map((hasLiveRestore, index) =>
       startNode({
+        stopsWhenCutOff: index === 2,
         number: index + 1,
         hasLiveRestore,
         folder: join(folder, `node-${index + 1}`),
@@ -144,6 +147,8 @@ function startServer(
     '--port',
     String(apiPort),
     '--insecure-http',
+    '--node-lost-after',
+    lostAfter,
     '--gateway-ports',
     `${publicPorts.from}-${publicPorts.to}`,
   ];
