@@ -1,18 +1,15 @@
 // The consumer: submits jobs of many kinds, stops some, now and then twice, and remembers what it was promised.
 
 import { stopJob, stopJobs } from '../../src/db/job-stops.ts';
-import type { JobSpec } from '../../src/domain/job.ts';
+import { isTerminal, type JobSpec } from '../../src/domain/job.ts';
 import { commandOf, type Program } from './container.ts';
+import type { JobFacts, Model } from './model.ts';
 import type { Fleet } from './server.ts';
-
-export interface ConsumerRates {
-  /** Between two submits. */
-  submitMs: number;
-  stopMs: number;
-}
 
 export class Consumer {
   readonly #fleet: Fleet;
+  /** What it sees in its lists of jobs. */
+  readonly #model: Model;
   /** Submits that were answered: these jobs must exist. */
   readonly acknowledged = new Set<string>();
   /** Jobs it knows of, for stops. */
@@ -20,8 +17,9 @@ export class Consumer {
   /** Stops that were answered: these jobs must have ended. */
   readonly stopped = new Set<string>();
 
-  constructor(fleet: Fleet) {
+  constructor(fleet: Fleet, model: Model) {
     this.#fleet = fleet;
+    this.#model = model;
   }
 
   submit(): void {
@@ -45,6 +43,15 @@ export class Consumer {
     const { work } = this.#fleet.world.random;
     const recent = this.#submitted.slice(-20);
     if (recent.length > 0) this.stop(work.pick(recent), work.chance(0.3) ? work.integer(0, 3_000) : null);
+  }
+
+  /** A job that lives on though its last run fails, or has failed. */
+  stopFailing(): void {
+    const { work } = this.#fleet.world.random;
+    const statusOf = ({ last_run_id }: JobFacts) => this.#model.runs.get(last_run_id ?? '')?.status;
+    const live = [...this.#model.jobs.values()].filter((job) => !isTerminal(job.status));
+    const failing = live.filter((job) => statusOf(job) === (work.chance(0.5) ? 'FAILING' : 'FAILED'));
+    if (failing.length > 0) this.stop(work.pick(failing).id, null);
   }
 
   stop(jobId: string, graceMs: number | null): void {
@@ -112,7 +119,7 @@ export class Consumer {
 
   #spec(): JobSpec {
     const { work } = this.#fleet.world.random;
-    const isPersistent = work.chance(0.15);
+    const isPersistent = work.chance(0.06);
     const gpuCount = work.weighted([
       { weight: 6, value: 0 },
       { weight: 4, value: 1 },
@@ -138,10 +145,10 @@ export class Consumer {
         ...{ host: null, user: null, secret: null, imagesrc: null, ports: null, env: {}, sshkey: null },
         ...{ allowedIps: [], entrypoint: null, stopSignal: null },
         volumes: work.chance(0.2) ? [aVolume] : [],
-        command: commandOf(this.#program(isPersistent || runsToLimit)),
+        command: commandOf(this.#program((isPersistent && work.chance(0.7)) || runsToLimit)),
         stopGraceMs: work.chance(0.5) ? work.integer(0, 4_000) : null,
       },
-      maxTimeoutAssignMs: work.chance(0.3) ? work.integer(300, 5_000) : 120_000,
+      maxTimeoutAssignMs: work.chance(0.3) ? work.pick([150, 1_000, 2_000, 4_000]) : 120_000,
       maxTimeoutStartMs: work.chance(0.2) ? work.pick([20, 60, 300, 2_000, 4_000]) : 60_000,
       startTimeoutWaitsForPull: work.chance(0.2),
       maxTimeoutRunMs: isPersistent
@@ -165,7 +172,7 @@ export class Consumer {
     const { work } = this.#fleet.world.random;
     return {
       runMs: isEndless ? null : work.between(0, work.pick([20, 20, 3_000, 3_000, 12_000])),
-      exitCode: work.chance(0.25) ? 1 : 0,
+      exitCode: work.chance(0.4) ? 1 : 0,
       termMs: work.chance(0.25) ? null : work.between(1, 1_500),
       lineCount: work.integer(0, 4),
     };

@@ -244,15 +244,15 @@ export class FaultMaker {
     this.#chosen = weighted.filter(({ weight }) => weight > 0);
     longShares.set(world, fault.pick([0.1, 0.1, 0.6]));
     this.#setRates();
-    this.#plan(fault.pick([800, 1_500, 3_000]));
+    this.#plan(fault.pick([600, 1_200, 5_000]));
   }
 
   #setRates(): void {
     const { fault } = this.#world.random;
     const rate = (most: number) => (fault.chance(0.4) ? 0 : fault.between(0, most));
     const engine: EngineRates = {
-      ...{ callFails: rate(0.02), answerLost: rate(0.02), pullFails: rate(0.1), startFails: rate(0.1) },
-      ...{ killIgnored: rate(0.5), removeFails: rate(0.3), eventLost: rate(0.5) },
+      ...{ callFails: rate(0.02), answerLost: rate(0.02), pullFails: rate(0.3), startFails: rate(0.3) },
+      ...{ killIgnored: rate(0.8), removeFails: rate(0.4), eventLost: rate(0.9) },
     };
     for (const node of this.#parts.nodes) node.engine.rates = engine;
     const { database, rates } = this.#parts.fleet;

@@ -73,7 +73,7 @@ class Simulation {
     this.#network = new Network(world);
     this.#nodes = new Map();
     this.#invariants = new Invariants(world, this.#model, this.#nodes);
-    this.#consumer = new Consumer(fleet);
+    this.#consumer = new Consumer(fleet, this.#model);
     this.#network.target = () => this.#pickServer();
     this.#network.onHeard = (text) => this.#invariants.heard(text);
     this.#watchDatabase();
@@ -123,9 +123,9 @@ class Simulation {
   #capacity() {
     const { work } = this.#world.random;
     const [cpuCount, ramBytes, gpuCount] = [
-      work.integer(2, 6),
-      work.integer(4, 12) * gigabyte,
-      work.integer(0, 3),
+      work.integer(2, 10),
+      work.integer(4, 24) * gigabyte,
+      work.integer(0, 4),
     ];
     const stopWhenCutOffMs = work.chance(0.25) ? work.integer(8_000, 20_000) : null;
     return { cpuCount, ramBytes, gpuCount, storageBytes: 500 * gigabyte, stopWhenCutOffMs };
@@ -205,9 +205,10 @@ class Workload {
         },
       });
     };
-    again(work.pick([250, 1_000, 4_000]), 'submit', () => consumer.submit());
-    again(work.pick([500, 1_500]), 'stop', () => consumer.stopOne());
-    again(20_000, 'bulk stop', () => consumer.stopMany());
+    again(work.pick([120, 250, 1_500]), 'submit', () => consumer.submit());
+    again(work.pick([700, 3_000]), 'stop', () => consumer.stopOne());
+    again(work.pick([700, 3_000]), 'stop of one in trouble', () => consumer.stopFailing());
+    again(60_000, 'bulk stop', () => consumer.stopMany());
     again(work.pick([8_000, 60_000]), 'operator', () => operator.act());
   }
 
