@@ -62,7 +62,7 @@ const plainServer = {
   isInsecureHttpAllowed: false,
   trustedProxies: [],
   trustTenants: false,
-  lostAfterMs: 300_000,
+  lostAfterMs: null,
   gateway: {
     hostname: null,
     listenHost: null,
@@ -119,7 +119,7 @@ test('up and server take options, then environment, then defaults, and end with 
         isInsecureHttpAllowed: true,
         trustedProxies: ['a', 'b'],
         trustTenants: false,
-        lostAfterMs: 300_000,
+        lostAfterMs: null,
         gateway: plainServer.gateway,
         isOnce: true,
         hasHello: false,

@@ -19,8 +19,8 @@ export interface ServerOptions extends DatabaseOptions {
   trustedProxies: string[];
   /** Jobs of every account go also to nodes that do not enforce isolation. */
   trustTenants: boolean;
-  /** Silence after which a node is lost. */
-  lostAfterMs: number;
+  /** Silence after which a node is lost; null: the default. */
+  lostAfterMs: number | null;
   gateway: GatewayOptions;
 }
 

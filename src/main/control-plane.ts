@@ -46,7 +46,8 @@ export interface ControlPlaneOptions {
   trustedProxies: readonly string[];
   log: Logger;
   version: string;
-  lostAfterMs?: number;
+  /** Absent or null: the default. */
+  lostAfterMs?: number | null;
   trustTenants?: boolean;
   /** Absent: the defaults. */
   gateway?: GatewaySettings;
@@ -91,7 +92,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     monotonicNow,
     timers,
     clockWatch: new ClockWatch({ database, monotonicNow, log }),
-    ...(options.lostAfterMs === undefined ? {} : { lostAfterMs: options.lostAfterMs }),
+    ...(options.lostAfterMs == null ? {} : { lostAfterMs: options.lostAfterMs }),
     ...(options.trustTenants === undefined ? {} : { trustTenants: options.trustTenants }),
   });
   const passes = new Passes({ sql: database, hints, timers });

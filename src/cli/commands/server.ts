@@ -1,6 +1,5 @@
 // `flotilla server`: API, scheduler and hub without a local node; and the options that `up` shares with it.
 import type { Command } from 'commander';
-import { defaultLostAfterMs } from '../../domain/silence.ts';
 import type { Cli } from '../cli.ts';
 import { defaultDataDirectory } from '../connection.ts';
 import { databaseOptions } from '../database-options.ts';
@@ -78,7 +77,7 @@ export function serverOptions(io: Io, flags: ServerFlags): ServerOptions {
     isInsecureHttpAllowed: flags.insecureHttp ?? false,
     trustedProxies: flags.trustedProxy ?? [],
     trustTenants: flags.trustTenants ?? false,
-    lostAfterMs: flags.nodeLostAfter ?? defaultLostAfterMs,
+    lostAfterMs: flags.nodeLostAfter ?? null,
     gateway: gatewayOptions(io, flags),
   };
 }
