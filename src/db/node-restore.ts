@@ -63,7 +63,7 @@ export async function storeOrphans(sql: Sql, nodeId: string, orphans: readonly F
           left join jsonb_to_recordset(n.orphans) k(run_uuid text, first_seen_at double precision)
             on k.run_uuid = f.run_uuid
           cross join (select round(extract(epoch from flotilla_now()) * 1000) as now_ms) t), '[]')
-        where n.id = $1 and n.status <> 'removed'`,
+        where n.id = $1 and n.status <> 'removed' and (n.orphans <> '[]' or $2::jsonb <> '[]')`,
     },
     [nodeId, JSON.stringify(found)],
   );

@@ -1,6 +1,7 @@
 // Maintenance of nodes over the API: cordon, uncordon, drain, remove, and who did it and why.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { defaultRetention, enforceRetention } from '../../src/db/retention.ts';
 import { newId } from '../../src/main/ids.ts';
 import type { Job } from '../../src/protocol/job.ts';
 import type { ListEnvelope } from '../../src/protocol/list.ts';
@@ -67,6 +68,8 @@ test('a cordoned node takes no new work, goes on with what it has, and says why'
     [cordoned.status, cordoned.status_reason, cordoned.is_cordoned, cordoned.drain],
     ['cordoned', 'noisy fan', true, null],
   );
+  const listed = await admin.ask<ListEnvelope<Node>>('GET', '/v1/nodes?filter[status]=cordoned,draining');
+  assert.ok(listed.data.some(({ uuid }) => uuid === node.id));
   const second = await submit();
   const waiting = await eventually('a reason', async () => {
     const job = await reload(second);
@@ -182,6 +185,20 @@ test('who changed a node, from where and why stands in its events', async () => 
     `/v1/nodes/${node.id}/events?filter[kind]=cordoned&limit=1`,
   );
   assert.deepEqual([only.total, only.data[0]?.kind], [1, 'cordoned']);
+});
+
+test('events are kept as long as those of jobs', async () => {
+  const { node } = await aPlace();
+  await database.query(
+    `insert into node_events (created_at, node_id, kind, actor)
+     select flotilla_now() - d * interval '1 day', $1, 'cordoned', '{"kind": "test"}' from unnest(array[89, 91]) d`,
+    [node.id],
+  );
+  await enforceRetention(database, defaultRetention);
+  assert.deepEqual(
+    (await eventsOf(node)).map(({ kind }) => kind),
+    ['cordoned', 'ready'],
+  );
 });
 
 test('changing nodes needs nodes:write of the account that owns them', async () => {
