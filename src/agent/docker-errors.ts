@@ -128,3 +128,10 @@ export function redact(text: string, secrets: readonly string[]): string {
     .sort((a, b) => b.length - a.length);
   return forms.reduce((redacted, form) => redacted.replaceAll(form, '***'), text);
 }
+
+/** A removal of much data outlives the call that asked for it; the next call is told so. */
+export function removeError(engineText: string): RuntimeError {
+  return /is already in progress/.test(engineText)
+    ? new RuntimeError('removal_under_way', 'The engine is still removing the container.', { engineText })
+    : new RuntimeError('engine_error', 'The engine cannot remove the container.', { engineText });
+}

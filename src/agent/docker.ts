@@ -1,7 +1,7 @@
 // The Docker Engine behind the runtime port.
 import { fullReference } from '../domain/image-reference.ts';
 import { DockerClient, EngineRefusal } from './docker-client.ts';
-import { pullError, registrySilent, startError } from './docker-errors.ts';
+import { pullError, registrySilent, removeError, startError } from './docker-errors.ts';
 import { readContainerEvent, SeenExits } from './docker-exits.ts';
 import { LogFrames, toEngineTime } from './docker-logs.ts';
 import { PullMeter } from './docker-pull.ts';
@@ -236,11 +236,10 @@ export class DockerRuntime implements Runtime {
   }
 
   async removeContainer(containerId: string): Promise<void> {
-    await this.#unless([404], {
-      path: `/containers/${containerId}`,
-      method: 'DELETE',
-      query: { force: '1', v: '1' },
-      timeoutMs: removeTimeoutMs,
+    const call = { path: `/containers/${containerId}`, method: 'DELETE' } as const;
+    const query = { force: '1', v: '1' };
+    await this.#unless([404], { ...call, query, timeoutMs: removeTimeoutMs }).catch((error: unknown) => {
+      throw error instanceof EngineRefusal ? removeError(error.message) : error;
     });
   }
 

@@ -126,10 +126,12 @@ function startWork(deps: ExecutorDeps, record: RunRecord, work: Work): void {
 
 const endingWork: ReadonlySet<Work> = new Set(['kill', 'remove', 'kill_processes', 'clean_up']);
 
-/** An engine that is away does no harm and comes back; everything else keeps the run from ending. */
+/** An engine that is away comes back, and one that is removing comes to an end: neither is a fault of the node. */
+const harmless: ReadonlySet<string> = new Set(['engine_unreachable', 'removal_under_way']);
+
 function noteTrouble(record: RunRecord, error: unknown): void {
-  const isAway = error instanceof RuntimeError && error.code === 'engine_unreachable';
-  record.trouble = isAway ? null : toRunError(record, error).message;
+  const { code, message } = toRunError(record, error);
+  record.trouble = harmless.has(code) ? null : message;
 }
 
 function warn(
