@@ -7,6 +7,7 @@ import type { CapacityReader } from './capacity.ts';
 import type { LiveJobs } from './live-jobs.ts';
 import type { GatewayAddress } from './node-urls.ts';
 import type { RunStreams } from './run-streams.ts';
+import type { Traffic } from './traffic.ts';
 
 export interface ApiDeps {
   version: string;
@@ -20,6 +21,7 @@ export interface ApiDeps {
   trustTenants: boolean;
   gateway: GatewayAddress;
   streams: RunStreams;
+  traffic: Traffic;
   /** Epoch milliseconds. */
   now: () => number;
   /** A fresh UUIDv7. */

@@ -26,6 +26,7 @@ import { documentRoutes, openApiDocument, withErrorResponse } from './routes/doc
 import { execRoutes } from './routes/exec.ts';
 import { fileRoutes } from './routes/files.ts';
 import { gpuRegistryRoutes } from './routes/gpu-registry.ts';
+import { healthRoutes } from './routes/health.ts';
 import { jobRunRoutes } from './routes/job-runs.ts';
 import { jobStopRoutes } from './routes/job-stops.ts';
 import { jobRoutes } from './routes/jobs.ts';
@@ -61,6 +62,7 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
     throttle: createFailureThrottle(deps.now),
     now: deps.now,
   });
+  deps.traffic.watch(app);
   acceptBodies(app, authenticator);
   // Bodies are checked by the routes, which name every wrong field; responses are checked in the tests.
   app.setValidatorCompiler(() => () => true);
@@ -101,7 +103,8 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
     offerRoutes(signed, deps);
     ledgerRoutes(signed, deps);
   });
-  documentRoutes(app, deps);
+  documentRoutes(app);
+  healthRoutes(app, deps);
   return { app, authenticator };
 }
 

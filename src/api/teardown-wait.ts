@@ -1,4 +1,5 @@
-// Waits for the end of a job's teardown: answers early on a hint, looks again in between, gives up when the time is up.
+// Waits for the end of a job's teardown: answers early on a hint, looks again in between, gives up when the time is up or
+// the server stops.
 import type { Hints } from '../db/hints.ts';
 import type { JobRecord } from '../db/job-rows.ts';
 
@@ -10,13 +11,15 @@ export async function awaitTeardown(options: {
   waitMs: number;
   read: () => Promise<JobRecord>;
   hints: Hints;
+  /** Ends the wait. */
+  stopping: AbortSignal;
 }): Promise<JobRecord> {
   const giveUpAt = performance.now() + options.waitMs;
   for (;;) {
-    const hinted = nextHint(options.hints, options.jobId);
+    const hinted = nextHint(options);
     const job = await options.read();
     const leftMs = giveUpAt - performance.now();
-    if (!isTearingDown(job) || leftMs <= 0) {
+    if (!isTearingDown(job) || leftMs <= 0 || options.stopping.aborted) {
       hinted.cancel();
       return job;
     }
@@ -30,12 +33,18 @@ function isTearingDown(job: JobRecord): boolean {
 }
 
 /** Listens from now on, so that a change between the read and the wait is not missed. */
-function nextHint(hints: Hints, jobId: string) {
+function nextHint({ hints, jobId, stopping }: { hints: Hints; jobId: string; stopping: AbortSignal }) {
   let unsubscribe = () => {};
   const happened = new Promise<void>((resolve) => {
-    unsubscribe = hints.subscribe((hint) => {
+    const unhint = hints.subscribe((hint) => {
       if (hint.kind === 'job' && hint.jobId === jobId) resolve();
     });
+    const stop = () => resolve();
+    stopping.addEventListener('abort', stop);
+    unsubscribe = () => {
+      unhint();
+      stopping.removeEventListener('abort', stop);
+    };
   });
   return {
     cancel: unsubscribe,

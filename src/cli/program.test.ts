@@ -61,6 +61,7 @@ const plainServer = {
   tls: null,
   isInsecureHttpAllowed: false,
   trustedProxies: [],
+  drainDelayMs: 0,
   trustTenants: false,
   lostAfterMs: null,
   gateway: {
@@ -106,7 +107,7 @@ test('up and server take options, then environment, then defaults, and end with 
     { ...plainServer, port: 8000, host: '::1', dataDirectory: '/e', ...urls },
   ]);
   const flags =
-    '--port 0 --host 10.0.0.1 --data-dir /d --tls-cert c --tls-key k --insecure-http --trusted-proxy a --trusted-proxy b';
+    '--port 0 --host 10.0.0.1 --data-dir /d --tls-cert c --tls-key k --insecure-http --trusted-proxy a --trusted-proxy b --drain-delay 5s';
   assert.deepEqual(
     (await flotilla(['up', '--once', '--no-hello', '--docker-socket', '/s', ...flags.split(' ')], env)).asked,
     [
@@ -118,6 +119,7 @@ test('up and server take options, then environment, then defaults, and end with 
         tls: { certFile: 'c', keyFile: 'k' },
         isInsecureHttpAllowed: true,
         trustedProxies: ['a', 'b'],
+        drainDelayMs: 5_000,
         trustTenants: false,
         lostAfterMs: null,
         gateway: plainServer.gateway,

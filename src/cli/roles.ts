@@ -17,6 +17,8 @@ export interface ServerOptions extends DatabaseOptions {
   isInsecureHttpAllowed: boolean;
   /** Addresses or CIDRs of proxies whose X-Forwarded-For is believed. */
   trustedProxies: string[];
+  /** How long a server that stops goes on serving, so that balancers notice. */
+  drainDelayMs: number;
   /** Jobs of every account go also to nodes that do not enforce isolation. */
   trustTenants: boolean;
   /** Silence after which a node is lost; null: the default. */

@@ -12,11 +12,13 @@ import { createLiveJobs } from '../api/live-jobs.ts';
 import { shipOfficialRecipes } from '../api/official-recipes.ts';
 import type { RunStreams } from '../api/run-streams.ts';
 import { type ApiServer, createApiServer } from '../api/server.ts';
+import { Traffic } from '../api/traffic.ts';
 import { openPortRange } from '../db/gateway-ports.ts';
 import { createHints } from '../db/hints.ts';
 import { createJobSubmitter } from '../db/job-submit.ts';
 import { claimNonce } from '../db/nonces.ts';
 import { defaultRetention, enforceRetention } from '../db/retention.ts';
+import { pause } from '../domain/timers.ts';
 import { Gateway } from '../gateway/gateway.ts';
 import { Hub } from '../hub/hub.ts';
 import type { AgentIdentity } from '../hub/session.ts';
@@ -48,6 +50,8 @@ export interface ControlPlaneOptions {
   version: string;
   /** Absent or null: the default. */
   lostAfterMs?: number | null;
+  /** At a stop: how long to go on serving, not ready, before the listener closes. */
+  drainDelayMs?: number;
   trustTenants?: boolean;
   /** Absent: the defaults. */
   gateway?: GatewaySettings;
@@ -66,7 +70,9 @@ export interface ControlPlane {
 const defaultMaxLiveJobs = 1_000_000;
 const ticketLength = 43;
 const retentionMs = 60_000;
-/** Requests under way get this long to end at a stop. */
+/** At a stop requests under way get this long to end; supervisors kill after 30 s and more. */
+const requestPatienceMs = 20_000;
+/** Then their connections get this long. */
 const closePatienceMs = 3_000;
 
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
@@ -102,6 +108,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     isLeader: () => scheduler.isLeader,
     positionOf: (jobId) => scheduler.queuePosition(jobId),
   });
+  const traffic = new Traffic();
   const deps: ApiDeps = {
     version: options.version,
     database,
@@ -120,6 +127,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       hostname: gatewayHostname(settings, options),
       hasTls: gatewayHasTls(settings, options),
     },
+    traffic,
     streams: options.streams ?? {
       open: ({ nodeId, runId: runUuid }, { kind, request }) =>
         gateway.openStream(nodeId, { kind, runUuid, port: 0, request }),
@@ -142,7 +150,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     log,
     monotonicNow,
     timers,
-    authenticate: (request) => authenticateAgent(request, { api, storage, trusted }),
+    authenticate: async (request) => {
+      if (traffic.stopping.aborted) throw new ApiError('unavailable', 'This server stops; dial another one.');
+      return authenticateAgent(request, { api, storage, trusted });
+    },
   });
   const gateway: Gateway = new Gateway({
     ...gatewayDoor(settings, options),
@@ -166,9 +177,14 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   }, retentionMs);
   const stop = async () => {
     clearInterval(retention);
-    // Together: the listener is closed only when the agents' connections on it are.
-    await Promise.all([gateway.close(), closeApi(api), hub.close()]);
-    await scheduler.stop();
+    traffic.stop();
+    // First what another replica takes over, the lead and the agents, while balancers see that we are not ready.
+    await Promise.all([scheduler.stop(), hub.close(), pause(timers, options.drainDelayMs ?? 0)]);
+    await closeApi(api, async () => {
+      const left = await traffic.quiet(requestPatienceMs);
+      if (left > 0) log.warn({ requests: left }, 'Requests were under way for too long and are cut off.');
+      await gateway.close();
+    });
     await hints.close();
   };
   let url = '';
@@ -220,9 +236,13 @@ async function listen(api: ApiServer, { host, port, tls }: ControlPlaneOptions):
   return `${tls === null ? 'http' : 'https'}://${name}:${bound}`;
 }
 
-async function closeApi({ app }: ApiServer): Promise<void> {
+/** No new connection from now on; `endTraffic` ends what is under way. */
+async function closeApi({ app }: ApiServer, endTraffic: () => Promise<void>): Promise<void> {
+  const closed = app.close();
+  await endTraffic();
+  app.server.closeIdleConnections();
   const timer = setTimeout(() => app.server.closeAllConnections(), closePatienceMs);
-  await app.close();
+  await closed;
   clearTimeout(timer);
 }
 

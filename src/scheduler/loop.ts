@@ -102,9 +102,15 @@ export class Scheduler {
     this.#poke();
     this.#unsubscribe();
     await this.#running;
+    await this.#resign();
+  }
+
+  async #resign(): Promise<void> {
     const { database, log } = this.#options;
-    if (this.#term === null) return;
-    await releaseLeadership(database, this.#term.leadership).catch((error) => {
+    const term = this.#term;
+    this.#term = null;
+    if (term === null) return;
+    await releaseLeadership(database, term.leadership).catch((error) => {
       log.warn({ err: error }, 'The leadership was not given up; it expires by itself.');
     });
   }
@@ -126,8 +132,8 @@ export class Scheduler {
         else await this.#clockJumped(null);
       } catch (error) {
         this.#options.log.warn({ err: error }, 'A scheduler pass failed; the next one begins afresh.');
-        // What was written is uncertain: read everything again.
-        this.#term = null;
+        // What was written is uncertain: who leads next, perhaps another replica, reads everything again.
+        await this.#resign();
         await pause(this.#options.timers, tickMs);
       }
       await this.#rest();

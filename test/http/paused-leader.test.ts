@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, afterEach, test } from 'node:test';
 import { pino } from 'pino';
 import { readJobRequest } from '../../src/api/job-request.ts';
-import { createDatabase, DatabaseUnavailable } from '../../src/db/database.ts';
+import { createDatabase, type Database, DatabaseUnavailable } from '../../src/db/database.ts';
 import { createHints } from '../../src/db/hints.ts';
 import { createJobSubmitter } from '../../src/db/job-submit.ts';
 import { claimLeadership } from '../../src/db/leadership.ts';
@@ -49,11 +49,19 @@ interface Leader {
   scheduler: Scheduler;
   /** Where it can be stopped. */
   database: PausableDatabase;
-  replicaId: string;
 }
 
 async function startLeader(): Promise<Leader> {
   const paused = pausable(database);
+  const review = paused.pauseBefore(/list_runs_of_lost_nodes/);
+  const scheduler = start(paused);
+  // The first review gives every node a whole lease: only silence after it counts.
+  await review.reached;
+  review.end();
+  return { scheduler, database: paused };
+}
+
+function start(paused: PausableDatabase): Scheduler {
   const replicaId = newId();
   const hints = createHints(database, { replicaId, onError: () => {} });
   const monotonicNow = () => performance.now();
@@ -61,17 +69,13 @@ async function startLeader(): Promise<Leader> {
     ...{ database: paused, vault, hints, log, replicaId, newId, newToken, monotonicNow },
     ...{ timers: systemTimers, lostAfterMs: 1 },
   });
-  const review = paused.pauseBefore(/list_runs_of_lost_nodes/);
   scheduler.start();
   closers.push(async () => {
     paused.wake();
     await scheduler.stop();
     await hints.close();
   });
-  // The first review gives every node a whole lease: only silence after it counts.
-  await review.reached;
-  review.end();
-  return { scheduler, database: paused, replicaId };
+  return scheduler;
 }
 
 /** The lease of whoever leads is over, as when it slept longer than that; `by` leads now. */
@@ -175,6 +179,21 @@ test('a leader that slept alone leads anew: what it knew before is read again', 
   await database.query("update leaderships set expires_at = flotilla_now() - interval '1 second'");
   const again = await claimLeadership(database, claim);
   assert.equal(again?.epoch, (before?.epoch ?? 0) + 1);
+});
+
+test('a replica whose passes fail lets another one lead', async () => {
+  const broken: Database = {
+    ...database,
+    query: (statement, values) =>
+      typeof statement !== 'string' && statement.name === 'select_changed_jobs'
+        ? Promise.reject(new Error('It does not work here.'))
+        : database.query(statement, values),
+  };
+  start(pausable(broken));
+  await eventually('it to lead', async () => (await database.query('select from leaderships')).length > 0);
+  await startLeader();
+  await aNode(scene);
+  await placedRun(await submit());
 });
 
 test('an assign deadline found before the sleep fails no job that was placed meanwhile', async () => {

@@ -1,7 +1,6 @@
-// Routes that need no signature: the OpenAPI document, a readable page of it, and the health of this replica.
+// Routes that need no signature: the OpenAPI document, and a readable page of it.
 import type { FastifyInstance, FastifySchema } from 'fastify';
 import { ErrorBody } from '../../protocol/error.ts';
-import type { ApiDeps } from '../deps.ts';
 import { documentPage } from '../document-page.ts';
 
 /** The frame of the generated document. */
@@ -40,14 +39,10 @@ export function withErrorResponse(schema: FastifySchema): FastifySchema {
   return { ...schema, response: { ...schema.response, default: { description: 'Error', ...ErrorBody } } };
 }
 
-export function documentRoutes(app: FastifyInstance, deps: ApiDeps): void {
+export function documentRoutes(app: FastifyInstance): void {
   const hidden = { schema: { hide: true } };
   app.get('/openapi.json', hidden, async () => app.swagger());
   app.get('/docs', hidden, async (_request, reply) =>
     reply.type('text/html; charset=utf-8').send(documentPage(app.swagger())),
   );
-  app.get('/healthz', hidden, async () => {
-    await deps.database.query('select 1');
-    return { status: 'ok', version: deps.version };
-  });
 }

@@ -118,7 +118,9 @@ async function cancelJob(request: FastifyRequest, deps: JobDeps): Promise<Job> {
     deps.hints.publish({ kind: 'schedule' });
   }
   const read = () => requireJob(jobId, caller, deps);
-  return oneJobView(await awaitTeardown({ jobId, waitMs: body.wait_ms ?? 0, read, hints: deps.hints }), deps);
+  const { hints, traffic } = deps;
+  const wait = { jobId, waitMs: body.wait_ms ?? 0, read, hints, stopping: traffic.stopping };
+  return oneJobView(await awaitTeardown(wait), deps);
 }
 
 async function requireJob(id: string, caller: Caller, deps: JobDeps): Promise<JobRecord> {

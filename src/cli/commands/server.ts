@@ -19,6 +19,7 @@ export interface ServerFlags extends GatewayFlags {
   trustedProxy?: string[];
   trustTenants?: true;
   nodeLostAfter?: number;
+  drainDelay?: number;
 }
 
 const defaultPort = 7070;
@@ -60,6 +61,11 @@ export function withServerOptions(command: Command): Command {
     .option('--insecure-http', 'allow plain HTTP beyond loopback')
     .option('--trusted-proxy <cidr>', 'proxy whose X-Forwarded-For is believed (repeatable)', collect)
     .option('--node-lost-after <duration>', 'silence after which a node is lost (default 5m)', durationMs)
+    .option(
+      '--drain-delay <duration>',
+      'when told to stop, go on serving for so long, not ready, until load balancers have noticed (default 0s)',
+      durationMs,
+    )
     .option('--trust-tenants', "place every account's jobs also on nodes that cannot keep runs apart");
 }
 
@@ -76,6 +82,7 @@ export function serverOptions(io: Io, flags: ServerFlags): ServerOptions {
     tls: certFile && keyFile ? { certFile, keyFile } : null,
     isInsecureHttpAllowed: flags.insecureHttp ?? false,
     trustedProxies: flags.trustedProxy ?? [],
+    drainDelayMs: flags.drainDelay ?? 0,
     trustTenants: flags.trustTenants ?? false,
     lostAfterMs: flags.nodeLostAfter ?? null,
     gateway: gatewayOptions(io, flags),
