@@ -1,23 +1,20 @@
-// Connections that say nothing: kept for an hour and more by every timer on their way, and given up when a peer is gone.
+// Connections that say nothing: kept for an hour and more by every timer on their way, and given up when an agent is gone.
+//
+// Every test here is under the hand-driven clock: a real timer that is cleared under it would go on.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { mock, test } from 'node:test';
 import { DataConnections } from '../../src/gateway/data-connections.ts';
 import { agentDataPath, dataProtocol } from '../../src/protocol/agent-messages.ts';
 import { frameHeader } from '../../src/protocol/data-frames.ts';
-import { type Door, startDirectRig } from './support/direct-rig.ts';
-import { dial, ending, startProgram, startRig } from './support/rig.ts';
+import { until, withConnection } from './support/connection.ts';
+import { startDirectRig } from './support/direct-rig.ts';
+import { startRig } from './support/rig.ts';
 
 const { setTimeout: realTimeout } = globalThis;
 const turn = () => new Promise((resolve) => setImmediate(resolve));
-
-async function until(isTrue: () => boolean): Promise<void> {
-  for (const giveUpAt = Date.now() + 10_000; !isTrue(); await turn())
-    assert.ok(Date.now() < giveUpAt, String(isTrue));
-}
 
 /** From here on timers and the monotonic clock stand still but for `pass`, between whose steps sockets get their turn. */
 async function withHandClock(body: (pass: (ms: number) => Promise<void>) => Promise<void>): Promise<void> {
@@ -52,35 +49,6 @@ async function nextWords(socket: Socket): Promise<string> {
   return words;
 }
 
-interface Joined {
-  door: Door;
-  client: Socket;
-  served: Socket;
-  port: number;
-  containerPort: number;
-}
-
-/** A client and a program that have a connection. */
-async function withConnection(
-  startDoor: () => Promise<Door>,
-  body: (joined: Joined) => Promise<void>,
-): Promise<void> {
-  const door = await startDoor();
-  const program = await startProgram(() => {});
-  const port = await door.publish(program.port);
-  const client = await dial(port);
-  try {
-    await until(() => program.sockets.size === 1);
-    const [served] = program.sockets;
-    assert.ok(served);
-    await body({ door, client, served, port, containerPort: program.port });
-  } finally {
-    client.destroy();
-    await door.close();
-    await program.close();
-  }
-}
-
 /** As small as they go: none of them may reach a connection that was upgraded. */
 const hasty = {
   requestTimeout: 50,
@@ -108,37 +76,6 @@ for (const [name, startDoor] of Object.entries(doors)) {
         assert.equal(await nextWords(client), 'the answer');
       });
     });
-  });
-
-  test(`${name}: the kernel looks after every socket on the way`, async () => {
-    await withConnection(startDoor, async ({ door, port, containerPort }) => {
-      const { dataPort } = door;
-      const ours = () => {
-        const sockets = tcpSockets();
-        return [
-          ...sockets.filter(({ local }) => local === port),
-          ...sockets.filter(({ remote }) => remote === containerPort),
-          ...sockets.filter(({ local, remote }) => local === dataPort || remote === dataPort),
-        ];
-      };
-      // Towards client and container, and both ends of the data connection.
-      assert.ok(ours().length >= (dataPort === undefined ? 2 : 4), JSON.stringify(ours()));
-      // Another timer stands in this one's place while an answer to what was sent is awaited.
-      await until(() => ours().every(({ isKeptAlive }) => isKeptAlive));
-    });
-  });
-}
-
-/** Connected TCP sockets of this network; timer 2 is keep-alive's. Source: proc_net_tcp.txt of the kernel's documentation. */
-function tcpSockets(): { local: number; remote: number; isKeptAlive: boolean }[] {
-  const lines = ['tcp', 'tcp6'].flatMap((file) =>
-    readFileSync(`/proc/net/${file}`, 'utf8').split('\n').slice(1),
-  );
-  return lines.flatMap((line) => {
-    const [, local = '', remote = '', state, , timer = ''] = line.trim().split(/\s+/);
-    if (state !== '01') return [];
-    const portOf = (address: string) => Number.parseInt(address.split(':').at(-1) ?? '', 16);
-    return [{ local: portOf(local), remote: portOf(remote), isKeptAlive: timer.startsWith('02:') }];
   });
 }
 
@@ -189,15 +126,3 @@ function dialByHand(port: number, ticket: string): Socket {
   socket.write(`GET ${path} HTTP/1.1\r\n${headers}\r\n`);
   return socket;
 }
-
-test('when the data connection is given up, the client sees a break, not an end', async () => {
-  const rig = await startRig();
-  await withConnection(
-    () => Promise.resolve(rig),
-    async ({ client }) => {
-      const end = ending(client);
-      rig.connections.close();
-      assert.equal(await end, 'broken');
-    },
-  );
-});
