@@ -13,7 +13,7 @@ export const defaultPortRange: PortRange = { from: 20_000, to: 29_999 };
 /** A released port rests this long before another account gets it. */
 const restMs = 10 * 60_000;
 
-/** Makes the rows of the range; free ports outside it are dropped, held ones stay until their teardown. */
+/** Makes the rows of the range. Those outside it go; held ones serve their run to its end, and nobody after it. */
 export async function openPortRange(sql: Sql, range: PortRange): Promise<void> {
   await sql.query('delete from gateway_ports where run_id is null and (port < $1 or port > $2)', [
     range.from,
@@ -21,6 +21,10 @@ export async function openPortRange(sql: Sql, range: PortRange): Promise<void> {
   ]);
   await sql.query(
     'insert into gateway_ports (port) select generate_series($1::integer, $2::integer) on conflict do nothing',
+    [range.from, range.to],
+  );
+  await sql.query(
+    'update gateway_ports set is_offered = not is_offered where is_offered <> (port between $1 and $2)',
     [range.from, range.to],
   );
 }
@@ -71,7 +75,7 @@ export async function readFreePorts(sql: Sql): Promise<FreePorts> {
       name: 'read_free_ports',
       text: `with free as materialized (
           select account_id, released_at <= flotilla_now() - $1 * interval '1 millisecond' as has_rested
-          from gateway_ports where run_id is null
+          from gateway_ports where run_id is null and is_offered
         )
         select (select count(*)::integer from free where has_rested) as rested,
           coalesce((select jsonb_object_agg(account_id, count) from (select account_id, count(*) from free

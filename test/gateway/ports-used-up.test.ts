@@ -1,7 +1,7 @@
 // A range of two public ports: who comes too late is told so, never runs unreachable, and is served once ports are free.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { listOpenPorts } from '../../src/db/gateway-ports.ts';
+import { listOpenPorts, openPortRange } from '../../src/db/gateway-ports.ts';
 import { applyRunEvents } from '../../src/db/run-events.ts';
 import { namedPortCount } from '../../src/domain/job.ts';
 import { defaultGatewaySettings } from '../../src/main/gateway-settings.ts';
@@ -182,6 +182,29 @@ test('ports are promised from the placement on, so that two jobs that start toge
   assert.equal(order.job_uuid, second.uuid);
   await agent.report(order, running([1]));
   await end(order);
+});
+
+test('a port that is held when the range gets narrower is given to nobody after its run', async () => {
+  const holder = await ordered({ container: { ports: [1, 2] } });
+  await agent.report(holder, running([1, 2]));
+  await openPortRange(database, { from: range.from, to: range.from });
+  assert.equal((await listOpenPorts(database)).length, 2, 'its own run keeps it');
+  await end(holder);
+  const narrow = await ordered({ container: { ports: [1] } });
+  await agent.report(narrow, running([1]));
+  assert.deepEqual(
+    (await runOf(narrow)).node_urls.map(({ port }) => port),
+    [range.from],
+  );
+  const exposed = await ordered();
+  await agent.report(exposed, running([1]));
+  assert.equal((await runOf(exposed)).status, 'FAILING');
+  await openPortRange(database, range);
+  for (const run of [narrow, exposed]) await end(run);
+  const wide = await ordered({ container: { ports: [1, 2] } });
+  await agent.report(wide, running([1, 2]));
+  assert.equal((await runOf(wide)).node_urls.length, 2);
+  await end(wide);
 });
 
 test('what a job names itself is counted alike by the database and by the domain', async () => {
