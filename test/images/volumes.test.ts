@@ -250,7 +250,7 @@ test('the kill list takes the volumes with the container, and a stranger’s vol
     await agent.stop();
     plane.runs.delete(run);
     agent = startAgent(plane);
-    await plane.until(() => plane.orphans.length > 0, { what: () => 'the orphan' });
+    await plane.until(() => plane.orphans.flat().length > 0, { what: () => 'the orphan' });
     assert.notEqual(await docker('volume', 'ls', '-q', '--filter', `label=flotilla.run=${run}`), '');
     plane.kill(run);
     for (let tries = 0; tries < 200 && (await docker('volume', 'ls', '-q')) !== 'stranger'; tries += 1)
