@@ -26,7 +26,8 @@ export async function cleanUp(deps: CleanUpDeps, record: RunRecord): Promise<voi
   const { runtime, clock, gpuGuard } = deps;
   record.cleaning = { count: record.cleaning.count + 1, lastAtMs: clock.nowMs() };
   record.endingSinceMs ??= clock.nowMs();
-  await runtime.removeVolumes(record.runUuid);
+  // Where the order names none they are only looked for; the next try removes what was found all the same.
+  if (mayHaveVolumes(record) || record.cleaning.count > 1) await runtime.removeVolumes(record.runUuid);
   const remains = await lookForRemains(deps, record);
   if (remains === null) return;
   const seen = await gpuGuard.finish(record.runUuid);
@@ -64,13 +65,16 @@ async function lookForRemains(
   const networks = containerId === null ? none : await leaveNetwork(runtime, containerId);
   const nowMs = clock.nowMs();
   for (const step of ['processes_gone', 'networks_gone', 'volumes_gone']) tookStep(record, step, nowMs);
-  const hadVolumes = record.desired === null || record.desired.container.volumes.length > 0;
   return {
     container: containerId === null ? none : gone,
     processes,
     networks,
-    volumes: hadVolumes ? gone : none,
+    volumes: mayHaveVolumes(record) ? gone : none,
   };
+}
+
+function mayHaveVolumes({ desired }: RunRecord): boolean {
+  return desired === null || desired.container.volumes.length > 0;
 }
 
 async function lookForProcesses(runtime: Runtime, containerId: string): Promise<Remains> {

@@ -127,6 +127,8 @@ export function observeState(record: RunRecord, { state, lastLogLines, clock, ex
   if (state.startedAtMs !== null) observeStart(record, state.startedAtMs, clock);
   if (state.state !== 'exited' || record.hasExit) return;
   record.hasExit = true;
+  // What its end would tell by itself is known by now.
+  record.needsInspect = false;
   record.trouble = null;
   record.exitCode = state.exitCode;
   record.isOomKilled = state.isOomKilled;
