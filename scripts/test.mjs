@@ -16,7 +16,7 @@ import { installTestPackages } from './test-packages.mjs';
 /** Outages, races and floods: they wait or ask a great deal, and --fast leaves them out. */
 const slowHttp = http(
   ...['clock', 'database', 'hub', 'malformed', 'scheduler', 'files'],
-  ...['paused-hub', 'paused-leader', 'pooler'],
+  ...['drain', 'paused-hub', 'paused-leader', 'pooler'],
   ...['node-loss', 'nodes', 'outage-loss', 'restore'],
 );
 /** The core: what meets the database in every way there is. */

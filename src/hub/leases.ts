@@ -18,12 +18,12 @@ export interface NodeLeasesOptions {
 export class NodeLeases {
   readonly #options: NodeLeasesOptions;
   readonly #heard = new Set<string>();
-  /** The last renewal, or the last time that there was nothing to renew. */
-  #renewedAtMs: number;
+  #isRenewing = false;
+  /** Since when a renewal is tried in vain; null: none is. */
+  #owedSinceMs: number | null = null;
 
   constructor(options: NodeLeasesOptions) {
     this.#options = options;
-    this.#renewedAtMs = options.monotonicNow();
   }
 
   /** The node gave a sign of life. */
@@ -31,18 +31,24 @@ export class NodeLeases {
     this.#heard.add(nodeId);
   }
 
-  /** Renews the leases of all nodes heard since the last time; never rejects. */
+  /** Renews the leases of all nodes heard since the last time, unless the last one is still tried; never rejects. */
   async flush(): Promise<void> {
     const { sessions, hints, log, monotonicNow } = this.#options;
+    if (this.#isRenewing) return this.#sendOn();
     const nodeIds = [...this.#heard].filter((nodeId) => sessions.has(nodeId));
     this.#heard.clear();
+    if (nodeIds.length === 0) return;
+    this.#isRenewing = true;
+    this.#owedSinceMs ??= monotonicNow();
     try {
-      if (nodeIds.length > 0 && (await this.#renew(nodeIds))) hints.publish({ kind: 'schedule' });
-      this.#renewedAtMs = monotonicNow();
+      if (await this.#renew(nodeIds)) hints.publish({ kind: 'schedule' });
+      this.#owedSinceMs = null;
     } catch (error) {
       for (const nodeId of nodeIds) this.#heard.add(nodeId);
       log.warn({ err: error }, 'Leases could not be renewed; trying again.');
       this.#sendOn();
+    } finally {
+      this.#isRenewing = false;
     }
   }
 
@@ -62,7 +68,7 @@ export class NodeLeases {
   /** It may be this replica alone that the database is away for: before the leases end, agents try the servers they know. */
   #sendOn(): void {
     const { sessions, monotonicNow, leaseMs } = this.#options;
-    if (monotonicNow() - this.#renewedAtMs < (leaseMs * 2) / 3) return;
+    if (this.#owedSinceMs === null || monotonicNow() - this.#owedSinceMs < leaseMs / 2) return;
     for (const session of sessions.values()) if (session.knowsOthers) session.leave();
   }
 }
