@@ -41,7 +41,7 @@ const wrong: [fields: Parameters<typeof aJob>[0], path: string, expected: RegExp
   [{ max_retry_count: -1 }, 'max_retry_count', />= 0/],
   [{ max_retry_count: 0.5 }, 'max_retry_count', /integer/],
   [{ max_retry_count: 1001 }, 'max_retry_count', /<= 1000/],
-  [{ task: 'PERSISTENT', on_node_lost: 'move' }, 'on_node_lost', /fail, replace/],
+  [{ task: 'PERSISTENT', max_timeout_run_ms: null, on_node_lost: 'move' }, 'on_node_lost', /fail, replace/],
   [{ on_node_lost: 'replace' }, 'on_node_lost', /BATCH job/],
   [{ max_timeout_assign_ms: 299_999 }, 'max_timeout_assign_ms', />= 300000/],
   [{ max_timeout_start_ms: 119_999 }, 'max_timeout_start_ms', />= 120000/],
