@@ -4,7 +4,7 @@ import Type, { type TSchema } from 'typebox';
 import type { ListQuery, ListResult } from '../db/list-sql.ts';
 import type { ListEnvelope } from '../protocol/list.ts';
 import { Uuid, uuidPattern } from '../protocol/schema.ts';
-import { notFound } from './errors.ts';
+import { notFound, validationFailed } from './errors.ts';
 import type { FilterRules } from './list-query.ts';
 
 export const uuidParams = Type.Object({ uuid: Uuid });
@@ -21,6 +21,13 @@ export function rawQueryOf(request: FastifyRequest): string {
   const url = request.raw.url ?? '';
   const at = url.indexOf('?');
   return at < 0 ? '' : url.slice(at + 1);
+}
+
+/** For what takes no query: a misspelt or misplaced parameter is told, not passed over. */
+export function refuseQuery(request: FastifyRequest): void {
+  const [name] = new URLSearchParams(rawQueryOf(request)).keys();
+  if (name === undefined) return;
+  throw validationFailed([{ path: name.slice(0, 80), expected: 'no query here', received: 'a parameter' }]);
 }
 
 export function listOf<T>(query: ListQuery, result: ListResult<unknown>, data: T[]): ListEnvelope<T> {

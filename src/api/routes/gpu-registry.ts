@@ -25,7 +25,15 @@ import type { ApiDeps } from '../deps.ts';
 import { ApiError, nonceReused, notFound } from '../errors.ts';
 import { timestamp } from '../job-view.ts';
 import { type FilterRules, parseListQuery } from '../list-query.ts';
-import { listOf, listQuerySchema, pageOf, rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
+import {
+  listOf,
+  listQuerySchema,
+  pageOf,
+  rawQueryOf,
+  refuseQuery,
+  uuidOf,
+  uuidParams,
+} from '../route-parts.ts';
 import { bodyCheck } from '../validate.ts';
 
 const filters: FilterRules = {
@@ -90,6 +98,7 @@ export function gpuRegistryRoutes(app: FastifyInstance, deps: ApiDeps): void {
     { schema: { tags, summary: 'Rates of what has no price of its own', response: { 200: RateCard } } },
     async (request) => {
       requirePermission(callerOf(request), 'offers:read');
+      refuseQuery(request);
       return ratesView(await getRates(deps.database));
     },
   );

@@ -25,7 +25,7 @@ import type { ApiDeps } from '../deps.ts';
 import { nonceReused, notFound, validationFailed } from '../errors.ts';
 import { timestamp } from '../job-view.ts';
 import { type FilterRules, parseListQuery } from '../list-query.ts';
-import { listOf, listQuerySchema, rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
+import { listOf, listQuerySchema, rawQueryOf, refuseQuery, uuidOf, uuidParams } from '../route-parts.ts';
 import { bodyCheck } from '../validate.ts';
 
 const filters: FilterRules = {
@@ -130,6 +130,7 @@ async function credit(request: FastifyRequest, deps: ApiDeps): Promise<LedgerTra
 
 async function verify(request: FastifyRequest, deps: ApiDeps): Promise<LedgerVerification> {
   requirePermission(callerOf(request), 'cluster:admin');
+  refuseQuery(request);
   const wrong: LedgerVerification['wrong_runs'] = [];
   let runCount = 0;
   let afterId = '00000000-0000-0000-0000-000000000000';
