@@ -148,7 +148,7 @@ export class Consumer {
         command: commandOf(this.#program((isPersistent && work.chance(0.7)) || runsToLimit)),
         stopGraceMs: work.chance(0.5) ? work.integer(0, 4_000) : null,
       },
-      maxTimeoutAssignMs: work.chance(0.3) ? work.pick([150, 1_000, 2_000, 4_000]) : 120_000,
+      maxTimeoutAssignMs: work.chance(0.4) ? work.pick([150, 1_000, 3_000, 6_000]) : 120_000,
       maxTimeoutStartMs: work.chance(0.2) ? work.pick([20, 60, 300, 2_000, 4_000]) : 60_000,
       startTimeoutWaitsForPull: work.chance(0.2),
       maxTimeoutRunMs: isPersistent

@@ -25,7 +25,7 @@ const longShares = new WeakMap<World, number>();
 function durationMs(world: World): number {
   const { fault } = world.random;
   return fault.chance(longShares.get(world) ?? 0)
-    ? fault.between(35_000, 70_000)
+    ? fault.between(18_000, 60_000)
     : fault.between(200, 15_000);
 }
 
@@ -228,6 +228,15 @@ const faults: readonly Fault[] = [...serverFaults, ...agentFaults, ...networkFau
 /** Every name that a long run must count. */
 export const faultNames = faults.map(({ name }) => `fault: ${name}`);
 
+/** Seeds differ in kind: a leader that changes often gives every node a new lease, and none is ever lost. */
+const nodeFaults = [...agentFaults, ...networkFaults];
+const characters = [
+  { kinds: faults, longShare: 0.1 },
+  { kinds: serverFaults, longShare: 0.3 },
+  { kinds: nodeFaults, longShare: 0.1 },
+  { kinds: nodeFaults, longShare: 0.7 },
+];
+
 export class FaultMaker {
   readonly #parts: FaultyParts;
   readonly #world: World;
@@ -239,10 +248,10 @@ export class FaultMaker {
     this.#parts = parts;
     this.#world = world;
     const { fault } = world.random;
-    const kinds = fault.pick([faults, faults, serverFaults, [...agentFaults, ...networkFaults]]);
+    const { kinds, longShare } = fault.pick(characters);
     const weighted = kinds.map((value) => ({ weight: value.weight * fault.pick([0, 0.5, 1, 1, 2]), value }));
     this.#chosen = weighted.filter(({ weight }) => weight > 0);
-    longShares.set(world, fault.pick([0.1, 0.1, 0.6]));
+    longShares.set(world, longShare);
     this.#setRates();
     this.#plan(fault.pick([600, 1_200, 5_000]));
   }

@@ -12,6 +12,8 @@ const closed = 3;
 /** ws gives up on the other's goodbye after this. */
 const closeLimitMs = 30_000;
 const handshakeLimitMs = 10_000;
+/** Of what is written in one moment, so much travels by itself. */
+const splitShare = 0.3;
 
 export type Direction = 'up' | 'down';
 
@@ -96,6 +98,8 @@ class Connection {
   /** Nothing that is on its way arrives any more. */
   isCut = false;
   readonly #lastArrivalMs = { up: 0, down: 0 };
+  /** The newest on its way, by the step that sent it. */
+  readonly #segments: Record<Direction, { step: number; frames: Frame[] } | null> = { up: null, down: null };
   readonly #stalled: Record<Direction, Frame[]> = { up: [], down: [] };
 
   constructor(
@@ -126,16 +130,28 @@ class Connection {
     this.#send(direction, frame);
   }
 
+  /** What is written in one moment mostly arrives together, as one segment. */
   #send(direction: Direction, frame: Frame): void {
     const { world } = this.#network;
+    const last = this.#segments[direction];
+    if (last?.step === world.stepCount && !world.random.latency.chance(splitShare)) {
+      last.frames.push(frame);
+      return;
+    }
     const latencyMs = this.#network.latencyMs(this.nodeName);
     const arrivalMs = Math.max(world.nowMs + latencyMs, this.#lastArrivalMs[direction] + 0.001);
     this.#lastArrivalMs[direction] = arrivalMs;
     const receiver = direction === 'up' ? this.#server : this.#agent;
+    const frames = [frame];
+    this.#segments[direction] = { step: world.stepCount, frames };
     world.later(arrivalMs - world.nowMs, {
       process: receiver,
       what: `${direction} ${this.nodeName} #${this.#ordinal} ${frame.kind} ${frame.text.slice(0, 150)}`,
-      run: () => this.#arrive(direction, frame),
+      run: () => {
+        for (const arrived of frames) this.#arrive(direction, arrived);
+        if (frames.length > 1)
+          world.note(`  and ${frames.length - 1} more, the last ${frames.at(-1)?.text.slice(0, 80)}`);
+      },
     });
   }
 

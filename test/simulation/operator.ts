@@ -13,8 +13,20 @@ export class Operator {
   act(): void {
     const { world, nodeIds } = this.#fleet;
     const { work } = world.random;
+    if (work.chance(0.3)) {
+      this.#closeAll();
+      return;
+    }
     const kind = work.pick(['cordon', 'uncordon', 'uncordon', 'drain'] as const);
     this.#change(kind, work.pick([...nodeIds.values()]), work.integer(0, 8_000));
+  }
+
+  /** Maintenance: for a while no node takes work. */
+  #closeAll(): void {
+    const { world, nodeIds } = this.#fleet;
+    for (const nodeId of nodeIds.values()) this.#change('cordon', nodeId, 0);
+    const run = () => this.uncordonAll();
+    world.later(world.random.work.between(2_000, 8_000), { process: null, what: 'maintenance ends', run });
   }
 
   /** Every node takes work again. */
