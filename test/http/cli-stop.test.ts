@@ -36,7 +36,12 @@ interface Person {
   /** `answer`: what is typed at a question; without it nobody sits there. `onPause`: called at each pause of waiting. */
   stop(
     args: string[],
-    options?: { answer?: () => Promise<string>; onPause?: (interrupt: () => void) => Promise<void> },
+    options?: {
+      answer?: () => Promise<string>;
+      onPause?: (interrupt: () => void) => Promise<void>;
+      /** `job list` with the same words. */
+      isList?: boolean;
+    },
   ): Promise<{ code: number; stdout: string; stderr: string }>;
 }
 
@@ -51,7 +56,7 @@ async function aPerson(): Promise<Person> {
   return {
     client: server.client(key),
     env,
-    async stop(args, { answer, onPause } = {}) {
+    async stop(args, { answer, onPause, isList = false } = {}) {
       const said = { stdout: '', stderr: '' };
       let interrupt = () => {};
       const typed = (async function* () {
@@ -76,7 +81,7 @@ async function aPerson(): Promise<Person> {
           return () => {};
         },
       };
-      const code = await runProgram(['job', 'stop', ...args], roles, io);
+      const code = await runProgram(['job', isList ? 'list' : 'stop', ...args], roles, io);
       return { code, ...said };
     },
   };
@@ -116,6 +121,8 @@ for (const [args, expected] of selections) {
     const dry = await stop([...args, '--dry-run']);
     assert.equal(dry.code, 0, dry.stderr);
     assert.equal(await statusOf(client, ...jobs), before);
+    const listed = await stop(args, { isList: true });
+    for (const uuid of jobs) assert.equal(listed.stdout.includes(uuid), dry.stdout.includes(uuid), uuid);
     const stopped = await stop([...args, '--reason', 'enough']);
     assert.equal(stopped.code, 0, stopped.stderr);
     assert.equal(await statusOf(client, ...jobs), expected);

@@ -5,14 +5,16 @@ import type { Cli } from '../cli.ts';
 import { formatAge } from '../duration.ts';
 import { jobReason, statusWord, withoutLogLines } from '../job-text.ts';
 import { listPages, morePagesLine, type PageFlags } from '../list-pages.ts';
-import { type ApiFlags, collect, integerFrom1, withApiOptions } from '../options.ts';
+import { type ApiFlags, collect, durationMs, integerFrom1, withApiOptions } from '../options.ts';
 import { paintStatus, printJson, printLines, printTable, terminalWidth } from '../output.ts';
 import type { Column } from '../table.ts';
 
 interface ListFlags extends ApiFlags, PageFlags {
   status?: string[];
   task?: string;
+  title?: string;
   label?: string[];
+  olderThan?: number;
 }
 
 /** Below this the reason would leave no room for the title. */
@@ -29,7 +31,9 @@ export function addJobList(job: Command, cli: Cli) {
       collect,
     )
     .option('--task <task>', 'BATCH or PERSISTENT')
+    .option('--title <start>', 'only jobs whose title begins so')
     .option('--label <key=value>', 'only jobs with this label (repeatable: all of them)', collect)
+    .option('--older-than <duration>', 'only jobs created at least this long ago', durationMs)
     .option('--limit <n>', 'jobs on a page, at most 50 (default 20)', integerFrom1)
     .option('--page <n>', 'page, from 1', integerFrom1)
     .option('--all', 'every page')
@@ -44,7 +48,9 @@ async function listJobs(cli: Cli, flags: ListFlags) {
   const filter = {
     status: flags.status?.map((it) => it.toUpperCase()),
     task: flags.task?.toUpperCase(),
+    title_prefix: flags.title,
     label: flags.label,
+    older_than_ms: flags.olderThan,
   };
   const list = await cli.withClient(flags, (client) =>
     listPages((query) => client.jobs.list(query), flags, filter),
