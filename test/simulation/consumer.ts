@@ -121,8 +121,8 @@ export class Consumer {
     const { work } = this.#fleet.world.random;
     const isPersistent = work.chance(0.06);
     const gpuCount = work.weighted([
-      { weight: 6, value: 0 },
-      { weight: 4, value: 1 },
+      { weight: 5, value: 0 },
+      { weight: 5, value: 1 },
       { weight: 1, value: 2 },
     ]);
     const runsToLimit = work.chance(0.12);
@@ -164,7 +164,7 @@ export class Consumer {
       maxNodeCount: 1,
       onNodeLost: work.pick([null, null, 'replace', 'fail'] as const),
       labels: {},
-      priority: work.pick([0, 0, 0, 5]),
+      priority: work.pick([0, 0, 5, 9]),
     };
   }
 

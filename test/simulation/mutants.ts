@@ -1,8 +1,9 @@
 // Rules that hold Flotilla together, each with the edit that breaks it.
 
 export interface Edit {
-  /** Of src; a folder of migrations means the last one that holds the text. */
+  /** Of src; for a folder of migrations the last file that holds `defines`, since later ones replace functions. */
   file: string;
+  defines?: string;
   from: string;
   to: string;
 }
@@ -33,11 +34,13 @@ const killAtHello: Edit = {
 };
 const leaderCheck: Edit = {
   file: migrations,
+  defines: 'function flotilla_write_plan(',
   from: 'perform from leaderships l where l.name = leader_name and l.holder = leader and l.epoch = leader_epoch\n    and l.expires_at > at for share;',
   to: 'perform from leaderships l where l.name = leader_name for share;',
 };
 const gpuIndex: Edit = {
   file: migrations,
+  defines: 'create table gpu_allocations',
   from: '  run_id uuid not null,\n  primary key (node_id, gpu_uuid)\n);',
   to: '  run_id uuid not null\n);',
 };
@@ -76,6 +79,7 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: migrations,
+        defines: 'function flotilla_stop_jobs(',
         from: "j.status in ('PENDING', 'ASSIGNED', 'RUNNING')\n      and (statuses is null",
         to: "j.status <> 'CANCELLED'\n      and (statuses is null",
       },
@@ -124,14 +128,14 @@ export const mutants: readonly Mutant[] = [
       { file: 'agent/loop.ts', from: '    this.#held = held;\n', to: '    this.#held = null;\n' },
       { file: 'agent/loop.ts', from: '    if (this.#held !== held) return;\n', to: '' },
     ],
-    likelySeed: 1,
+    likelySeed: 4,
     expected: 'caught',
   },
   {
     rule: "the leader's epoch",
     name: 'any replica may write a plan',
     edits: [leaderCheck],
-    likelySeed: 1,
+    likelySeed: 5,
     expected: 'caught',
   },
   {
@@ -162,7 +166,7 @@ export const mutants: readonly Mutant[] = [
         to: 'is_release: run.releasedAtMs !== null,',
       },
     ],
-    likelySeed: 1,
+    likelySeed: 2,
     expected: 'caught',
   },
   {
@@ -182,11 +186,12 @@ export const mutants: readonly Mutant[] = [
       gpuIndex,
       {
         file: migrations,
+        defines: 'function flotilla_write_plan(',
         from: 'where not exists (select from gpu_allocations g where g.node_id = p.node_id and g.gpu_uuid = any (p.gpus))',
         to: 'where true',
       },
     ],
-    likelySeed: 1,
+    likelySeed: 4,
     expected: 'caught',
     ignored: leaderIgnored,
   },
@@ -206,7 +211,7 @@ export const mutants: readonly Mutant[] = [
         to: '      if (defaultLeaseMs < 0) await renewAllLeases(database, defaultLeaseMs);\n',
       },
     ],
-    likelySeed: 1,
+    likelySeed: 5,
     expected: 'caught',
   },
 ];

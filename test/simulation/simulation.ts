@@ -126,7 +126,7 @@ class Simulation {
     const [cpuCount, ramBytes, gpuCount] = [
       work.integer(2, 10),
       work.integer(4, 24) * gigabyte,
-      work.integer(0, 4),
+      work.pick([0, 1, 1, 2, 3]),
     ];
     const stopWhenCutOffMs = work.chance(0.25) ? work.integer(8_000, 20_000) : null;
     return { cpuCount, ramBytes, gpuCount, storageBytes: 500 * gigabyte, stopWhenCutOffMs };
