@@ -128,6 +128,8 @@ test('rule: what one file can break', () => {
     'src/domain/fine.ts': "// Names Date.now() and select 1 from t.\nconst text = 'Date.now';",
     'src/api/list.ts': `const id = 1;\nquery(\`\n  select * from jobs where id = \${id}\`);\nquery("DELETE FROM jobs");`,
     'src/db/list.ts': '// Lists.\nquery(`select * from jobs`);',
+    'src/db/lock.ts':
+      "// Locks.\nquery('select pg_advisory_lock(1)');\nquery('select pg_advisory_xact_lock(1)');\nquery(\"set timezone = 'UTC'\");\nquery('create temp table t ()');",
     'src/sdk/index.ts': "// Everything.\nexport { a } from './a.ts';",
     'src/sdk/long.ts': `// Long.\nfunction f() {\n${'  a();\n'.repeat(400)}}`,
   });
@@ -135,6 +137,9 @@ test('rule: what one file can break', () => {
     'src/api/list.ts:1 does not open with a comment that says its duty',
     'src/api/list.ts:2 holds SQL outside src/db',
     'src/api/list.ts:4 holds SQL outside src/db',
+    'src/db/lock.ts:2 keeps state in a session, which a pooler hands to others',
+    'src/db/lock.ts:4 keeps state in a session, which a pooler hands to others',
+    'src/db/lock.ts:5 keeps state in a session, which a pooler hands to others',
     'src/domain/clock.ts has a default export',
     'src/domain/clock.ts:2 uses Date.now: time, chance and the outside are passed in to domain',
     'src/sdk/index.ts is a barrel: import from where things are made',

@@ -12,6 +12,10 @@ const impure =
 const sql =
   /^\s*(select\b[\s\S]*\bfrom\b|insert\s+into\b|update\s+[\w."{}]+\s+set\b|delete\s+from\b|with\s+(recursive\s+)?\w+\s+as\b|(create|alter|drop|truncate)\s+(table|index|type|schema|function)\b|(listen|notify)\s+\w+\s*$)/i;
 
+/** What outlives a transaction in a session: behind a pooler the next statement may meet another one. */
+const sessionState =
+  /\bpg_(try_)?advisory_(un)?lock(_shared|_all)?\s*\(|\bcreate\s+temp(orary)?\b|^\s*(set\s+(session\s+)?\w+\s*(=|to\b)|prepare\s+\w+|declare\s+\w+)/i;
+
 /** What must not be. */
 export function fileProblems(file: SourceFile): string[] {
   const problems: string[] = [];
@@ -26,6 +30,11 @@ export function fileProblems(file: SourceFile): string[] {
   if (!file.path.startsWith('src/db/')) {
     for (const literal of file.literals)
       if (sql.test(literal.text)) say('holds SQL outside src/db', literal.line);
+  }
+  if (file.path.startsWith('src/db/')) {
+    for (const literal of file.literals)
+      if (sessionState.test(literal.text))
+        say('keeps state in a session, which a pooler hands to others', literal.line);
   }
   if (file.path.startsWith('src/domain/') && !file.path.endsWith('.test.ts')) {
     for (const { name, line } of file.names) {
