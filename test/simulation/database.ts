@@ -335,7 +335,7 @@ function nameOf(statement: Statement | string): string {
   return statement.trim().split(/\s+/).slice(0, 3).join(' ');
 }
 
-const readName = /^(select|list|mark|read)_/;
+const readName = /^(select_|list_|read_|count_|mark_feed$)/;
 
 /** Nothing can have changed. */
 function isRead({ name, statement }: Call): boolean {

@@ -19,6 +19,7 @@ export class SimulatedProcess implements EventOwner {
   readonly #world: World;
   readonly #endings: (() => void)[] = [];
   #held: WorldEvent[] = [];
+  #pausedAtMs = 0;
 
   constructor(world: World, options: { name: string; time: MachineTime }) {
     const { time } = options;
@@ -36,8 +37,13 @@ export class SimulatedProcess implements EventOwner {
     this.#held.push(event);
   }
 
+  get pausedForMs(): number {
+    return this.isPaused ? this.#world.nowMs - this.#pausedAtMs : 0;
+  }
+
   pause(): void {
     this.isPaused = true;
+    this.#pausedAtMs = this.#world.nowMs;
   }
 
   resume(): void {

@@ -34,8 +34,9 @@ export interface SeedResult {
   violation: { invariant: string; message: string; step: number; recent: readonly string[] } | null;
 }
 
-/** Silence is seen when the lease of 15 s ends, and counts from the last word. */
-const lostAfterMs = 8_000;
+/** Longer than an agent takes that dialled a server which hangs: the limit of a handshake, a back-off, and hello. */
+const lostAfterMs = 18_000;
+const unseenHangMs = 3_000;
 const gigabyte = 1e9;
 /** Of a seed's steps; what follows is calm. */
 const faultyShare = 0.6;
@@ -153,7 +154,9 @@ class Simulation {
   #pickServer() {
     const listening = this.#fleet.servers.filter((server) => server.isListening);
     if (listening.length === 0) return null;
-    const server = this.#world.random.fault.pick(listening);
+    // As a balancer that looks after its servers: one that hangs gets nobody, once that is seen.
+    const healthy = listening.filter(({ life }) => (life?.process.pausedForMs ?? 0) < unseenHangMs);
+    const server = this.#world.random.fault.pick(healthy.length > 0 ? healthy : listening);
     const process = server.life?.process;
     if (process === undefined) return null;
     return { process, accept: server.accept.bind(server) };
