@@ -1,5 +1,6 @@
 // Retention: partitions are made ahead and dropped when their time is over.
 import type { Database, Sql } from './database.ts';
+import { keepSamples } from './hardware-samples.ts';
 import { dropNodeEvents } from './node-events.ts';
 import { dropOldNonces } from './nonces.ts';
 import { oneAtATime } from './start-lock.ts';
@@ -7,9 +8,11 @@ import { oneAtATime } from './start-lock.ts';
 export interface Retention {
   logDays: number;
   eventDays: number;
+  /** Averages of what nodes and runs used; samples themselves are kept for an hour. */
+  averageDays: number;
 }
 
-export const defaultRetention: Retention = { logDays: 30, eventDays: 90 };
+export const defaultRetention: Retention = { logDays: 30, eventDays: 90, averageDays: 30 };
 
 /** Keys freed per round; more would hold their rows' locks for long. */
 const idempotencyBatch = 1_000;
@@ -26,6 +29,7 @@ export async function enforceRetention(sql: Database, retention: Retention): Pro
   await dropBefore(sql, 'run_logs', retention.logDays);
   await dropBefore(sql, 'job_events', retention.eventDays);
   await dropNodeEvents(sql, retention.eventDays);
+  await keepSamples(sql, retention.averageDays);
   await sql.query(
     `update jobs set idempotency_key = null, idempotency_hash = null where id in (
        select id from jobs where idempotency_key is not null and created_at < flotilla_now() - interval '24 hours'

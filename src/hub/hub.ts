@@ -33,6 +33,7 @@ import { createLogSink } from './log-sink.ts';
 import { refuseRemoved, refuseRevoked, tellStandings } from './node-standing.ts';
 import { judgeOrphans } from './orphans.ts';
 import { createReportSink } from './reports.ts';
+import { NodeSamples } from './samples.ts';
 import { type AgentIdentity, AgentSession, type AgentSocket, type CorkedStream } from './session.ts';
 import { Wakefulness } from './wakefulness.ts';
 
@@ -53,6 +54,8 @@ export interface HubOptions {
 
 const defaultHeartbeatMs = 3_000;
 const leaseFlushMs = 1_000;
+/** Between two samples of a node; more often costs the database rows, less often hides what was short. */
+const sampleMs = 10_000;
 /** The safety net under lost hints. */
 const resyncMs = 5_000;
 const maxMessageBytes = 16 * 1024 * 1024;
@@ -66,6 +69,7 @@ export class Hub {
   readonly #connected = new Set<AgentSession>();
   readonly #wakefulness: Wakefulness;
   readonly #leases: NodeLeases;
+  readonly #samples: NodeSamples;
   readonly #dirty = new Set<string>();
   readonly #reports: ReturnType<typeof createReportSink>;
   readonly #logs: ReturnType<typeof createLogSink>;
@@ -96,6 +100,7 @@ export class Hub {
       ...{ database, hints, log, monotonicNow, leaseMs },
       sessions: this.#sessions,
     });
+    this.#samples = new NodeSamples({ database, log });
     this.#logs = createLogSink({ database, hints, onError, cap: defaultLogCap });
     const unsubscribe = hints.subscribe((hint) => {
       if (hint.kind === 'node') this.#look(hint.nodeId);
@@ -106,7 +111,9 @@ export class Hub {
     this.#endings = [
       unsubscribe,
       every(timers, leaseFlushMs, () => {
-        if (this.#isAwake()) void this.#leases.flush();
+        if (!this.#isAwake()) return;
+        void this.#leases.flush();
+        void this.#samples.flush();
       }),
       every(timers, resyncMs, () => this.#resync()),
     ];
@@ -191,6 +198,9 @@ export class Hub {
         return;
       case 'heartbeat':
         return;
+      case 'sample':
+        this.#samples.note(session, message);
+        return;
       case 'inventory':
         this.#storeInventory(session, message.inventory);
         return;
@@ -270,6 +280,7 @@ export class Hub {
       node_uuid: nodeId,
       heartbeat_ms: this.#options.heartbeatMs ?? defaultHeartbeatMs,
       awaits_word: connected.awaitsWord,
+      sample_ms: sampleMs,
     });
     await killAtHello(
       database,

@@ -2,6 +2,7 @@
 import Type, { type Static } from 'typebox';
 import { jobRunStatuses } from '../domain/job.ts';
 import { teardownSteps } from '../domain/receipt.ts';
+import { Sample } from './hardware.ts';
 import { RunProof } from './run-proof.ts';
 import { Nullable, Uuid, Words } from './schema.ts';
 
@@ -218,6 +219,7 @@ export const AgentMessage = Type.Union([
   LogChunk,
   Refusals,
   Orphans,
+  Sample,
 ]);
 export type AgentMessage = Static<typeof AgentMessage>;
 
@@ -291,6 +293,8 @@ export const Welcome = Type.Object({
   heartbeat_ms: Type.Integer({ minimum: 1 }),
   /** The database was restored: the agent removes nothing until `restore_accepted`. */
   awaits_word: Type.Optional(Type.Boolean()),
+  /** How often to send a sample; absent: never. */
+  sample_ms: Type.Optional(Type.Integer({ minimum: 1 })),
 });
 export type Welcome = Static<typeof Welcome>;
 /** `is_complete`: the list names every run this node should know; else only those that changed. */

@@ -1,0 +1,55 @@
+// Samples of what a node and its runs use, as agents send them; fractions are 0 to 1, and what moved is since the sample before.
+import Type, { type Static } from 'typebox';
+import { Nullable, Uuid } from './schema.ts';
+
+const Bytes = Nullable(Type.Integer({ minimum: 0 }));
+const Fraction = Nullable(Type.Number({ minimum: 0, maximum: 1 }));
+
+/** What a node and a run are both measured by; null: it could not be seen. */
+const usage = {
+  /** CPUs in use, on average since the sample before. */
+  cpu_cores: Nullable(Type.Number({ minimum: 0 })),
+  memory_bytes: Bytes,
+  /** On average over the GPUs. */
+  gpu_utilisation: Fraction,
+  gpu_memory_bytes: Bytes,
+  network_rx_bytes: Bytes,
+  network_tx_bytes: Bytes,
+  disk_read_bytes: Bytes,
+  disk_written_bytes: Bytes,
+};
+export const Usage = Type.Object(usage);
+export type Usage = Static<typeof Usage>;
+
+const GpuLoad = Type.Object({
+  uuid: Type.String({ maxLength: 128 }),
+  utilisation: Fraction,
+  memory_used_bytes: Bytes,
+});
+export type GpuLoad = Static<typeof GpuLoad>;
+
+/** The machine as a whole. */
+export const NodeLoad = Type.Object({
+  ...usage,
+  /** Of each CPU. */
+  core_loads: Type.Array(Type.Number({ minimum: 0, maximum: 1 }), { maxItems: 4_096 }),
+  memory_free_bytes: Bytes,
+  memory_total_bytes: Bytes,
+  storage_free_bytes: Bytes,
+  storage_total_bytes: Bytes,
+  gpus: Type.Array(GpuLoad, { maxItems: 1_024 }),
+});
+export type NodeLoad = Static<typeof NodeLoad>;
+
+export const RunUsage = Type.Object({ run_uuid: Uuid, ...usage });
+export type RunUsage = Static<typeof RunUsage>;
+
+/** Sent every `sample_ms` of the welcome, and never where the welcome names none: that server does not know it. */
+export const Sample = Type.Object({
+  type: Type.Literal('sample'),
+  /** The time that it covers, by the agent's monotonic clock. */
+  span_ms: Type.Integer({ minimum: 1, maximum: 86_400_000 }),
+  node: NodeLoad,
+  runs: Type.Array(RunUsage, { maxItems: 10_000 }),
+});
+export type Sample = Static<typeof Sample>;
