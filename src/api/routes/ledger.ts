@@ -161,8 +161,7 @@ async function verify(request: FastifyRequest, deps: ApiDeps): Promise<LedgerVer
 const noNow = 0;
 
 function isWrong(run: LedgerRun): boolean {
-  const isPaidFor = run.postedMs === billedMs(run, noNow) || run.postedMicros === 0;
-  return run.postedMicros !== costOf(run, noNow) || !isPaidFor;
+  return run.postedMicros !== costOf(run, noNow) || run.postedMs !== billedMs(run, noNow);
 }
 
 function wrongView(run: LedgerRun): LedgerVerification['wrong_runs'][number] {
