@@ -52,10 +52,9 @@ test('every route is in the authorisation test', async (context) => {
   const list = join(root, 'test/http/authorisation-routes.ts');
   assert.ok(existsSync(list), 'src/api/routes has files, but test/http/authorisation-routes.ts is missing');
   const exported: unknown[] = Object.values(await import(pathToFileURL(list).href));
-  const entries = exported.find(
-    (value) => Array.isArray(value) && value.every((it) => typeof it === 'string'),
-  );
-  assert.ok(Array.isArray(entries), 'test/http/authorisation-routes.ts exports no string[]');
+  const lists = exported.filter((value): value is string[] => Array.isArray(value));
+  const entries = lists.flat().filter((entry) => entry.includes(' /v1/'));
+  assert.ok(entries.length > 0, 'test/http/authorisation-routes.ts lists no route');
   assert.deepEqual(routeProblems(files, entries), []);
 });
 

@@ -1,17 +1,21 @@
 // Who is asking: checks the signature headers, the key's rights and addresses, and the nonce's freshness.
 import type { FastifyRequest } from 'fastify';
-import type { SigningKey } from '../db/api-keys.ts';
+import type { ApiKeyRecord, SigningKey } from '../db/api-keys.ts';
+import type { Session } from '../db/sessions.ts';
 import type { Permission } from '../protocol/api-key.ts';
 import { ApiError, nonceReused } from './errors.ts';
 import type { FailureThrottle } from './failure-throttle.ts';
 import { addressList } from './job-request.ts';
 import type { KeyCache } from './key-cache.ts';
 import type { ReadNonces } from './read-nonces.ts';
-import { verifySignature } from './signature.ts';
+import { type SignatureVerdict, verifySignature } from './signature.ts';
 
 /** The caller of a request with effect takes `nonce` in the same transaction as the effect. */
 export interface Caller {
+  /** With a token: what signed in, and of its permissions those of the token. */
   key: SigningKey;
+  /** null: signed with the key itself. */
+  session: Session | null;
   accountId: string;
   nonce: { keyId: string; value: string };
   address: string;
@@ -48,50 +52,56 @@ export function createAuthenticator(deps: {
       const key = await deps.keys.find(readHeaders(headers).publicKey);
       if (key === null) throw new ApiError('key_unknown', 'There is no API key with this X-API-Key.');
     },
-    async authenticate(parts) {
-      const waitSeconds = deps.throttle.waitSeconds(parts.address);
-      if (waitSeconds > 0) {
-        throw new ApiError(
-          'rate_limited',
-          `Too many failed signatures from this address; wait ${waitSeconds} s.`,
-          {
-            retryAfterSeconds: waitSeconds,
-          },
-        );
-      }
-      try {
-        return await check(parts, deps);
-      } catch (error) {
-        if (error instanceof ApiError && error.status === 401) deps.throttle.fail(parts.address);
-        throw error;
-      }
-    },
+    authenticate: (parts) => throttled(deps.throttle, parts.address, () => check(parts, deps)),
   };
+}
+
+/** `work`, unless its address failed too often; what it refuses with 401 counts. */
+export async function throttled<T>(
+  throttle: FailureThrottle,
+  address: string,
+  work: () => Promise<T>,
+): Promise<T> {
+  const waitSeconds = throttle.waitSeconds(address);
+  if (waitSeconds > 0) {
+    throw new ApiError(
+      'rate_limited',
+      `Too many failed signatures from this address; wait ${waitSeconds} s.`,
+      { retryAfterSeconds: waitSeconds },
+    );
+  }
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) throttle.fail(address);
+    throw error;
+  }
 }
 
 async function check(parts: SignedParts, deps: { keys: KeyCache; now: () => number }): Promise<Caller> {
   const headers = readHeaders(parts.headers);
   const key = await deps.keys.find(headers.publicKey);
   if (key === null) throw new ApiError('key_unknown', 'There is no API key with this X-API-Key.');
-  checkSignature(parts, headers, key);
+  checkSignature(parts, headers, { key, nowMs: deps.now() });
   checkClock(headers.timeMs, deps.now());
   checkKey(key, parts.address, deps.now());
   return {
     key,
+    session: null,
     accountId: key.accountId,
     nonce: { keyId: key.id, value: headers.nonce },
     address: parts.address,
   };
 }
 
-interface SignatureHeaders {
+export interface SignatureHeaders {
   publicKey: string;
   timeMs: string;
   nonce: string;
   signature: string;
 }
 
-function readHeaders(headers: SignedParts['headers']): SignatureHeaders {
+export function readHeaders(headers: SignedParts['headers']): SignatureHeaders {
   const read = (name: string, pattern: RegExp, expected: string) => {
     const value = headers[name.toLowerCase()];
     if (typeof value === 'string' && pattern.test(value)) return value;
@@ -108,19 +118,16 @@ function readHeaders(headers: SignedParts['headers']): SignatureHeaders {
   };
 }
 
-function checkSignature(parts: SignedParts, headers: SignatureHeaders, key: SigningKey): void {
-  const at = parts.url.indexOf('?');
-  const verdict = verifySignature({
-    ...headers,
-    secret: key.secret,
-    method: parts.method,
-    pathname: at < 0 ? parts.url : parts.url.slice(0, at),
-    rawQuery: at < 0 ? '' : parts.url.slice(at + 1),
-    body: parts.body,
-    parsedBody: parts.parsedBody,
-    ...(parts.bodySha256 === undefined ? {} : { bodySha256: parts.bodySha256 }),
-  });
+function checkSignature(
+  parts: SignedParts,
+  headers: SignatureHeaders,
+  { key, nowMs }: { key: SigningKey; nowMs: number },
+): void {
+  const verdict = verdictOf(parts, headers, key.secret);
   if (verdict.ok) return;
+  const { previousSecret, previousSecretUntilMs } = key;
+  const isOverlap = previousSecret !== null && (previousSecretUntilMs ?? 0) > nowMs;
+  if (isOverlap && verdictOf(parts, headers, previousSecret).ok) return;
   throw new ApiError(
     'signature_invalid',
     'The signature does not match; compare what you signed with details.canonical_string.',
@@ -130,7 +137,22 @@ function checkSignature(parts: SignedParts, headers: SignatureHeaders, key: Sign
   );
 }
 
-function checkClock(timeMs: string, nowMs: number): void {
+/** Whether the signature is the one that `secret` makes. */
+export function verdictOf(parts: SignedParts, headers: SignatureHeaders, secret: string): SignatureVerdict {
+  const at = parts.url.indexOf('?');
+  return verifySignature({
+    ...headers,
+    secret,
+    method: parts.method,
+    pathname: at < 0 ? parts.url : parts.url.slice(0, at),
+    rawQuery: at < 0 ? '' : parts.url.slice(at + 1),
+    body: parts.body,
+    parsedBody: parts.parsedBody,
+    ...(parts.bodySha256 === undefined ? {} : { bodySha256: parts.bodySha256 }),
+  });
+}
+
+export function checkClock(timeMs: string, nowMs: number): void {
   if (Math.abs(Number(timeMs) - nowMs) <= clockWindowMs) return;
   throw new ApiError(
     'clock_skew',
@@ -141,7 +163,8 @@ function checkClock(timeMs: string, nowMs: number): void {
   );
 }
 
-function checkKey(key: SigningKey, address: string, nowMs: number): void {
+/** Throws unless the key works now, and from this address. */
+export function checkKey(key: ApiKeyRecord, address: string, nowMs: number): void {
   if (key.revokedAtMs !== null) throw new ApiError('key_expired', revokedText(key));
   if (key.expiresAtMs !== null && key.expiresAtMs <= nowMs) {
     throw new ApiError(
@@ -156,7 +179,7 @@ function checkKey(key: SigningKey, address: string, nowMs: number): void {
 }
 
 /** An agent shows it to the operator of its machine, and it removes nothing of what it runs. */
-function revokedText({ nodeId }: SigningKey): string {
+function revokedText({ nodeId }: ApiKeyRecord): string {
   return nodeId === null
     ? 'This API key was revoked; use another one.'
     : 'The key of this node was revoked, as it is when a node is removed; "flotilla node register" makes it a new node.';
@@ -171,7 +194,9 @@ export function requirePermission(caller: Caller, permission: Permission): void 
 }
 
 /** The caller as events name it. */
-export function actorOf({ key, address }: Caller): Record<string, unknown> {
+export function actorOf({ key, session, address }: Caller): Record<string, unknown> {
+  if (session?.holder.kind === 'identity')
+    return { kind: 'identity', identity_uuid: key.id, name: key.name, address };
   return { kind: 'key', key_uuid: key.id, public_key: key.publicKey, address };
 }
 

@@ -13,6 +13,7 @@ export interface ApiDeps {
   version: string;
   database: Database;
   vault: Vault;
+  clusterId: string;
   submitter: JobSubmitter;
   hints: Hints;
   scheduling: SchedulingView;

@@ -9,6 +9,8 @@ const statusOf = {
   nonce_reused: 401,
   key_unknown: 401,
   key_expired: 401,
+  token_invalid: 401,
+  token_expired: 401,
   insufficient_credit: 402,
   permission_denied: 403,
   ip_not_allowed: 403,

@@ -14,14 +14,18 @@ import fastify, {
 } from 'fastify';
 import type { Logger } from 'pino';
 import { type Authenticator, claimReadNonce, createAuthenticator } from './auth.ts';
+import { acceptTokens } from './bearer.ts';
 import { noBody, type RawBody, rawBodyOf, readBody, spooledBody } from './body.ts';
 import type { ApiDeps } from './deps.ts';
 import { ApiError, maxBodyBytes, toApiError, toErrorBody } from './errors.ts';
 import { createFailureThrottle } from './failure-throttle.ts';
 import { withJobReaders } from './job-views.ts';
 import { createKeyCache } from './key-cache.ts';
+import { createRateLimit, isRateLimited } from './rate-limit.ts';
 import { createReadNonces } from './read-nonces.ts';
+import { accountRoutes } from './routes/accounts.ts';
 import { apiKeyRoutes } from './routes/api-keys.ts';
+import { auditRoutes } from './routes/audit.ts';
 import { documentRoutes, openApiDocument, withErrorResponse } from './routes/documents.ts';
 import { execRoutes } from './routes/exec.ts';
 import { fileRoutes } from './routes/files.ts';
@@ -30,12 +34,19 @@ import { healthRoutes } from './routes/health.ts';
 import { jobRunRoutes } from './routes/job-runs.ts';
 import { jobStopRoutes } from './routes/job-stops.ts';
 import { jobRoutes } from './routes/jobs.ts';
+import { jwksRoutes } from './routes/jwks.ts';
 import { ledgerRoutes } from './routes/ledger.ts';
 import { nodeRoutes } from './routes/nodes.ts';
 import { offerRoutes } from './routes/offers.ts';
+import { rateLimitRoutes } from './routes/rate-limit.ts';
 import { receiptRoutes } from './routes/receipts.ts';
 import { recipeRoutes } from './routes/recipes.ts';
+import { userRoutes } from './routes/users.ts';
+import { sessionRoutes, signInRoutes } from './routes/sign-in.ts';
+import { createSessionCache } from './session-cache.ts';
 import { spool } from './spool.ts';
+import { createTokenKeys } from './token-keys.ts';
+import { createTokens } from './tokens.ts';
 
 export interface ApiServerOptions {
   log: Logger;
@@ -57,11 +68,16 @@ export interface ApiServer {
 
 export async function createApiServer(deps: ApiDeps, options: ApiServerOptions): Promise<ApiServer> {
   const app = newFastify(deps, options);
-  const authenticator = createAuthenticator({
-    keys: createKeyCache({ sql: deps.database, vault: deps.vault, hints: deps.hints, now: deps.now }),
-    throttle: createFailureThrottle(deps.now),
-    now: deps.now,
+  const keys = createKeyCache({ sql: deps.database, vault: deps.vault, hints: deps.hints, now: deps.now });
+  const throttle = createFailureThrottle(deps.now);
+  const tokenKeys = createTokenKeys(deps);
+  const tokens = createTokens({
+    ...{ ...deps, keys, tokenKeys, issuer: `urn:flotilla:${deps.clusterId}` },
+    sessions: createSessionCache({ sql: deps.database, hints: deps.hints, now: deps.now }),
   });
+  const signInDeps = { ...deps, tokens };
+  const byKey = createAuthenticator({ keys, throttle, now: deps.now });
+  const authenticator = acceptTokens(byKey, { ...deps, tokens, throttle });
   deps.traffic.watch(app);
   acceptBodies(app, authenticator);
   // Bodies are checked by the routes, which name every wrong field; responses are checked in the tests.
@@ -98,11 +114,18 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
     execRoutes(signed, deps);
     fileRoutes(signed, deps);
     nodeRoutes(signed, deps);
+    accountRoutes(signed, deps);
+    userRoutes(signed, deps);
     apiKeyRoutes(signed, deps);
+    auditRoutes(signed, deps);
+    rateLimitRoutes(signed, deps);
     gpuRegistryRoutes(signed, deps);
     offerRoutes(signed, deps);
     ledgerRoutes(signed, deps);
+    signInRoutes(signed, signInDeps);
   });
+  jwksRoutes(app, { tokenKeys });
+  sessionRoutes(app, { ...signInDeps, throttle, authenticator });
   documentRoutes(app);
   healthRoutes(app, deps);
   return { app, authenticator };
@@ -131,6 +154,7 @@ function newFastify(deps: ApiDeps, { log, tls, trustedProxies }: ApiServerOption
 /** Every route registered on `signed` needs a signature; plain reads spend their nonce here. */
 function signRoutes(signed: FastifyInstance, authenticator: Authenticator, deps: ApiDeps): void {
   const readNonces = createReadNonces(deps.now);
+  const rateLimit = createRateLimit({ sql: deps.database, now: deps.now });
   signed.addHook('preHandler', async (request) => {
     const raw = (request.body as RawBody | undefined) ?? noBody;
     Object.assign(request, { rawBody: raw, body: undefined });
@@ -143,6 +167,7 @@ function signRoutes(signed: FastifyInstance, authenticator: Authenticator, deps:
       parsedBody: raw.value,
       ...(raw.spooled === null ? {} : { bodySha256: raw.spooled.sha256 }),
     });
+    if (isRateLimited(request.method, request.routeOptions.url)) await rateLimit.take(caller.key);
     if (request.method === 'GET' || request.method === 'HEAD') claimReadNonce(caller, readNonces);
     if (raw.problem !== null) throw raw.problem;
     Object.assign(request, { caller, body: raw.value });

@@ -15,6 +15,8 @@ export type Hint =
   | { kind: 'dial'; nodeId: string; url: string; ticket: string; count: number }
   /** A key was revoked or changed: cached copies are void. */
   | { kind: 'key'; publicKey: string }
+  /** A session ended: cached copies are void. */
+  | { kind: 'session'; sessionId: string }
   /** The leader has looked at every job that the account submitted up to then, by the database's time. */
   | { kind: 'seen'; accountId: string; toMs: number }
   /** Whoever leads answers with the place in line of a PENDING job. */

@@ -113,6 +113,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     version: options.version,
     database,
     vault,
+    clusterId: cluster.id,
     hints,
     newId,
     newToken,

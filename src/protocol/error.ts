@@ -9,6 +9,8 @@ export const errorCodes = [
   'nonce_reused',
   'key_unknown',
   'key_expired',
+  'token_invalid',
+  'token_expired',
   'insufficient_credit',
   'permission_denied',
   'ip_not_allowed',

@@ -45,6 +45,14 @@ export const authorisedRoutes: string[] = [
   'GET /v1/compute/ledger/verification',
   'GET /v1/accounts/{uuid}/balance',
   'POST /v1/accounts/{uuid}/credits',
+  'POST /v1/sign-in',
+];
+
+/** Open to everyone who knows the secret in the body, or to everyone. */
+export const openRoutes: string[] = [
+  'GET /.well-known/jwks',
+  'POST /v1/sign-in/refresh',
+  'POST /v1/sign-out',
 ];
 
 /** What belongs to the cluster: the same for every account that may see it, and changed by the cluster's admin alone. */

@@ -82,6 +82,7 @@ const bodyFields: Record<string, readonly string[]> = {
   'PUT /v1/nodes/{uuid}/accept-restore': ['reason'],
   'PUT /v1/nodes/{uuid}/drain': ['reason', 'deadline_ms'],
   'PUT /v1/nodes/{uuid}/remove': ['reason', 'force'],
+  'POST /v1/sign-in': ['permissions'],
   'POST /v1/api-keys': ['name', 'preset', 'permissions', 'expires_at', 'allowed_ips'],
 };
 const containerFields = [

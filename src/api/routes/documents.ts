@@ -27,9 +27,21 @@ export function openApiDocument(version: string) {
         time: header('X-Time', 'epoch milliseconds, at most 5 minutes off'),
         nonce: header('X-Nonce', '16 random bytes as 32 hex digits, fresh for each request'),
         signature: header('X-Signature', 'HMAC-SHA256 as 64 lower-case hex digits'),
+        bearer: {
+          type: 'http' as const,
+          scheme: 'bearer',
+          bearerFormat: 'JWT',
+          description:
+            'an access token of POST /v1/sign-in, alone, or with X-Time, X-Nonce and X-Signature: its claim hmac_key is ' +
+            'then both the first part of the canonical string and the key of the HMAC',
+        },
       },
     },
-    security: [{ key: [], time: [], nonce: [], signature: [] }],
+    security: [
+      { key: [], time: [], nonce: [], signature: [] },
+      { bearer: [] },
+      { bearer: [], time: [], nonce: [], signature: [] },
+    ],
   };
 }
 
