@@ -4,11 +4,14 @@ import { join } from 'node:path';
 import type { Clock } from './clock.ts';
 import { ClusterMemory } from './cluster-memory.ts';
 import { GpuGuard, type GpuTimes } from './gpu-guard.ts';
+import { readGpuLoads } from './gpu-load.ts';
 import { type GpuUse, readGpuUse } from './gpu-use.ts';
 import { type GpuReading, readGpus } from './gpus.ts';
+import type { LoadReaders } from './hardware-sampler.ts';
 import { Images } from './images.ts';
 import { readStorage, type StorageReading } from './inventory.ts';
 import type { AgentLog } from './log.ts';
+import { readMachine } from './machine-load.ts';
 import { NvidiaSmi } from './nvidia-smi.ts';
 import type { Runtime } from './runtime.ts';
 import { noStateFile, openStateFile, type StateFile } from './state-file.ts';
@@ -22,6 +25,8 @@ export interface Machine {
   openStateFile(name: string): StateFile;
   /** Since it started; absent: it never does. */
   uptimeMs?: () => number;
+  /** Absent: no samples are taken. */
+  load?: LoadReaders;
 }
 
 /** The machine that this process runs on. `stateDirectory` undefined: it keeps nothing. */
@@ -35,6 +40,7 @@ export function thisMachine(stateDirectory: string | undefined): Machine {
     openStateFile: (name) =>
       stateDirectory === undefined ? noStateFile : openStateFile(join(stateDirectory, name)),
     uptimeMs: () => uptime() * 1000,
+    load: { readMachine: () => readMachine(), readGpuLoads: () => readGpuLoads(smi) },
   };
 }
 

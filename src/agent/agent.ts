@@ -9,6 +9,7 @@ import { ControlPlaneClient, type ControlSocket } from './control-plane-client.t
 import { DockerRuntime } from './docker.ts';
 import { EngineHealth } from './engine-health.ts';
 import type { GpuTimes } from './gpu-guard.ts';
+import { HardwareSampler, sendSamples } from './hardware-sampler.ts';
 import { isNews, readInventory } from './inventory.ts';
 import type { AgentLog } from './log.ts';
 import { AgentLoop } from './loop.ts';
@@ -87,6 +88,10 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   let inventory: Inventory | null = null;
   /** When the server was heard last on a connection that it welcomed. */
   let heardAtMs = clock.nowMs();
+  /** As the server asked last; null: it wants none. */
+  let sampleMs: number | null = null;
+  /** Folder of the engine's data, once it was asked. */
+  let dataRoot: string | null = null;
   const serverClock = new ServerClock(clock);
   const signHeaders = (method: string, path: string) =>
     options.signHeaders(method, path, serverClock.nowMs());
@@ -134,7 +139,10 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const readNode = async () => ({
     ...(await readInventory(runtime, {
       gpus: () => readGuardedGpus(machine, gpuGuard),
-      storage: machine.readStorage,
+      storage(folder) {
+        dataRoot = folder;
+        return machine.readStorage(folder);
+      },
     })),
     ...streams.ingress,
   });
@@ -190,6 +198,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   function welcome(message: Welcome): boolean {
     const knewItself = nodeUuid === message.node_uuid;
     nodeUuid = message.node_uuid;
+    sampleMs = message.sample_ms ?? null;
     if (!knewItself) return false;
     const identity: NodeIdentity = { clusterUuid: message.cluster_uuid, nodeUuid: message.node_uuid };
     log.info({ ...identity, server: servers.current }, 'connected to the control plane');
@@ -236,6 +245,20 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     }
   }
 
+  async function sample({ load: readers }: Machine): Promise<void> {
+    if (readers === undefined) return;
+    const sampler = new HardwareSampler({
+      readers,
+      readStorage: () => machine.readStorage(dataRoot),
+      readUsage: runtime.readUsage?.bind(runtime),
+      clock,
+      hasGpus: () => (inventory?.gpus.length ?? 0) > 0,
+      livingRuns: () => loop.livingRuns(),
+    });
+    const everyMs = () => sampleMs;
+    await sendSamples({ sampler, clock, log, everyMs, send: (message) => client.send(message) }, signal);
+  }
+
   /** Also what an earlier life of the agent left, before the server says anything. */
   async function watchConnection(limitMs: number): Promise<void> {
     const { clusterUuid } = memory;
@@ -251,6 +274,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       refreshInventory(),
       gpuGuard.watch(() => void lookAgain(), signal),
       images.watch(signal),
+      sample(machine),
       options.stopWhenCutOffMs === undefined ? null : watchConnection(options.stopWhenCutOffMs),
       watchStorage(
         {

@@ -35,7 +35,7 @@ export class Cgroups {
 
   /** Kills every process of the container; how many live after it. */
   async kill(containerId: string): Promise<number> {
-    const folders = await this.#foldersOf(containerId);
+    const folders = await this.foldersOf(containerId);
     for (let round = 0; round < killRounds; round += 1) {
       const pids = await livingProcesses(folders);
       if (pids.length === 0) return 0;
@@ -50,7 +50,7 @@ export class Cgroups {
   }
 
   /** Folders named after this very container, so that nothing else can be hit. */
-  async #foldersOf(containerId: string): Promise<string[]> {
+  async foldersOf(containerId: string): Promise<string[]> {
     const controllers = ['', ...(await foldersIn(this.#root))].map((name) => join(this.#root, name));
     if (!this.hasSeenOne) {
       const found = await Promise.all(controllers.slice(1).map((folder) => search(folder, containerId, 0)));

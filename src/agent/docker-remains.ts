@@ -2,13 +2,17 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { Cgroups } from './cgroup.ts';
+import { readCgroupUsage, readNetworkUsage } from './cgroup-usage.ts';
 import { type DockerClient, EngineRefusal } from './docker-client.ts';
 import type { EngineInfo } from './docker-shapes.ts';
 import { FirstProcesses } from './first-processes.ts';
+import type { UsageReading } from './machine-load.ts';
 
 const askTimeoutMs = 2_000;
 /** Where containers are that no network of ours was made for. */
 const defaultNetwork = 'bridge';
+
+const unseenNetwork = { networkRxBytes: null, networkTxBytes: null };
 
 interface NetworkInspect {
   Containers?: Record<string, { Name: string }> | null;
@@ -34,6 +38,17 @@ export class DockerRemains {
   /** False when it is the engine's turn to signal it. */
   signal(containerId: string, signalName: string): boolean {
     return this.#firstProcesses.signal(containerId, signalName);
+  }
+
+  /** What its processes used so far; null when they could not be seen. */
+  async readUsage(containerId: string): Promise<UsageReading | null> {
+    if (!this.#cgroups.hasSeenOne) return null;
+    const pid = this.#firstProcesses.pidOf(containerId);
+    const [usage, network] = await Promise.all([
+      this.#cgroups.foldersOf(containerId).then(readCgroupUsage),
+      pid === null ? unseenNetwork : readNetworkUsage(pid),
+    ]);
+    return usage === null ? null : { ...usage, ...network };
   }
 
   /** How many processes live after they were killed; null when they could not be seen. */

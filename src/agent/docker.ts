@@ -21,6 +21,7 @@ import {
   type ListedContainer,
 } from './docker-shapes.ts';
 import { fillVolume, listVolumes, removeVolumes } from './docker-volumes.ts';
+import type { UsageReading } from './machine-load.ts';
 import { ensureNetwork, refuseUnguarded } from './network-docker.ts';
 import {
   type ContainerAddress,
@@ -241,6 +242,10 @@ export class DockerRuntime implements Runtime {
     await this.#unless([404], { ...call, query, timeoutMs: removeTimeoutMs }).catch((error: unknown) => {
       throw error instanceof EngineRefusal ? removeError(error.message) : error;
     });
+  }
+
+  readUsage(containerId: string): Promise<UsageReading | null> {
+    return this.#remains.readUsage(containerId);
   }
 
   killProcesses(containerId: string): Promise<number | null> {

@@ -26,6 +26,11 @@ export class FirstProcesses {
     else this.#pids.delete(containerId);
   }
 
+  /** null: none of it was seen, or it ended. */
+  pidOf(containerId: string): number | null {
+    return this.#pids.get(containerId) ?? null;
+  }
+
   /** False when it is the engine's turn: no such process of this container here, or a signal that only the engine knows. */
   signal(containerId: string, signalName: string): boolean {
     const pid = this.#pids.get(containerId);

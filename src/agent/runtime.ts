@@ -1,5 +1,6 @@
 // The port between the agent and what runs containers: as narrow as the loop needs, so that others can stand behind it.
 import type { LogStream } from '../protocol/agent-messages.ts';
+import type { UsageReading } from './machine-load.ts';
 
 export interface EngineDescription {
   name: string;
@@ -190,6 +191,8 @@ export interface Runtime {
   watchNetworks?(options: { onChange: () => void; signal: AbortSignal }): Promise<void>;
   /** Bytes of the container's writable layer and volumes on disk; null when it is gone. */
   measureStorage?(containerId: string): Promise<number | null>;
+  /** What the container used so far; null when it cannot be seen from here, or is gone. */
+  readUsage?(containerId: string): Promise<UsageReading | null>;
 }
 
 export interface WatchOptions {

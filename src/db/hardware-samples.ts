@@ -19,7 +19,7 @@ const usageTypes = [...['real', 'bigint', 'real', 'bigint'], ...['bigint', 'bigi
 export async function writeSamples(sql: Sql, samples: readonly NodeSample[]): Promise<void> {
   const nodes = samples.map(({ nodeId, sample }) => row(nodeId, sample.span_ms, sample.node));
   const runs = samples.flatMap(({ sample }) =>
-    sample.runs.map((run) => row(run.run_uuid, sample.span_ms, run)),
+    sample.runs.map((run) => row(run.run_uuid, run.span_ms ?? sample.span_ms, run)),
   );
   const loads = [...new Map(samples.map(({ nodeId, sample }) => [nodeId, sample.node]))];
   await sql.query({ name: 'write_samples', text: writeText }, [

@@ -2,6 +2,7 @@
 import Type, { type Static } from 'typebox';
 import { Nullable, Uuid } from './schema.ts';
 
+const SpanMs = Type.Integer({ minimum: 1, maximum: 86_400_000 });
 const Bytes = Nullable(Type.Integer({ minimum: 0 }));
 const Fraction = Nullable(Type.Number({ minimum: 0, maximum: 1 }));
 
@@ -41,14 +42,19 @@ export const NodeLoad = Type.Object({
 });
 export type NodeLoad = Static<typeof NodeLoad>;
 
-export const RunUsage = Type.Object({ run_uuid: Uuid, ...usage });
+export const RunUsage = Type.Object({
+  run_uuid: Uuid,
+  /** Absent: the span of the sample; a run that began within it has a shorter one. */
+  span_ms: Type.Optional(SpanMs),
+  ...usage,
+});
 export type RunUsage = Static<typeof RunUsage>;
 
 /** Sent every `sample_ms` of the welcome, and never where the welcome names none: that server does not know it. */
 export const Sample = Type.Object({
   type: Type.Literal('sample'),
   /** The time that it covers, by the agent's monotonic clock. */
-  span_ms: Type.Integer({ minimum: 1, maximum: 86_400_000 }),
+  span_ms: SpanMs,
   node: NodeLoad,
   runs: Type.Array(RunUsage, { maxItems: 10_000 }),
 });

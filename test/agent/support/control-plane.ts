@@ -20,6 +20,7 @@ import {
   type RunEvent,
   type ServerMessage,
 } from '../../../src/protocol/agent-messages.ts';
+import type { Sample } from '../../../src/protocol/hardware.ts';
 
 export type EventOf<K extends RunEvent['kind']> = Extract<RunEvent, { kind: K }>;
 
@@ -45,6 +46,9 @@ export class ControlPlane {
   awaitsWord = false;
   /** Changes told after the hello. */
   readonly inventories: Inventory[] = [];
+  readonly samples: Sample[] = [];
+  /** How often welcomes ask for a sample; null: a server that does not know them. */
+  sampleMs: number | null = null;
   /** Log chunks that neither continue what is stored nor repeat it: each is a lost or doubled byte. */
   readonly logFaults: string[] = [];
   /** What the upgrade requests carried. */
@@ -200,6 +204,7 @@ export class ControlPlane {
     else if (message.type === 'log') this.#log(message);
     else if (message.type === 'orphans') this.orphans.push(message.containers);
     else if (message.type === 'inventory') this.inventories.push(message.inventory);
+    else if (message.type === 'sample') this.samples.push(message);
   }
 
   #welcome(socket: WebSocket, hello: Hello): void {
@@ -218,6 +223,7 @@ export class ControlPlane {
       node_uuid: this.nodeUuid,
       heartbeat_ms: 500,
       awaits_word: this.awaitsWord,
+      ...(this.sampleMs === null ? {} : { sample_ms: this.sampleMs }),
     });
     this.tellAll();
   }
