@@ -60,6 +60,7 @@ function accepted(job: SubmittedJob, outcome: SubmitOutcome, deps: JobDeps): Job
     completedAtMs: null,
     statusReason: null,
     statusDetail: null,
+    renewedAtMs: null,
     lastRun: null,
   };
   return jobView(record, { pendingReason: null, gateway: deps.gateway });

@@ -76,6 +76,11 @@ function toRequest(body: CreateJobBody): JobRequest {
     maxRetryCount: body.max_retry_count ?? 0,
     maxNodeCount: body.max_node_count ?? 1,
     onNodeLost: nodeLossPolicyOf(body),
+    budget: {
+      maxCostMicros: toMicros(body.max_cost_usd),
+      renewWithinMs: body.renew_within_ms ?? null,
+      idleTimeoutMs: body.idle_timeout_ms ?? null,
+    },
     labels: body.labels ?? {},
     priority: body.priority ?? 0,
   };
@@ -86,6 +91,10 @@ function toRequest(body: CreateJobBody): JobRequest {
 function nodeLossPolicyOf({ task, on_node_lost: wish, max_retry_count: retries }: CreateJobBody) {
   if (task !== 'PERSISTENT') return null;
   return wish ?? ((retries ?? 0) > 0 ? 'replace' : 'fail');
+}
+
+function toMicros(usd: number | null | undefined): number | null {
+  return usd === null || usd === undefined ? null : Math.round(usd * 1e6);
 }
 
 type WireContainer = CreateJobBody['parameters']['parameters'];

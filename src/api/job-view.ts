@@ -2,7 +2,7 @@
 
 import type { JobRecord } from '../db/job-rows.ts';
 import type { JobRunRecord } from '../db/job-runs.ts';
-import type { ContainerSpec } from '../domain/job.ts';
+import { type ContainerSpec, isTerminal } from '../domain/job.ts';
 import { toUsd } from '../domain/price.ts';
 import type { TeardownRecord } from '../domain/transition.ts';
 import type { Job, PendingReason } from '../protocol/job.ts';
@@ -47,6 +47,7 @@ export function jobView(
     max_node_count: spec.maxNodeCount,
     on_node_lost: spec.onNodeLost,
     image_size_bytes: job.imageSizeBytes,
+    ...budgetView(job),
     container_access_tokens: accessTokens(job.lastRun?.accessToken ?? null),
     status_reason: job.statusReason,
     status_detail: job.statusDetail,
@@ -58,6 +59,17 @@ export function jobView(
     priority: spec.priority,
     teardown: teardownView(job.lastRun?.teardown ?? null),
     pending_reason: job.status === 'PENDING' ? pendingReason : null,
+  };
+}
+
+function budgetView({ spec, status, startedAtMs, renewedAtMs }: JobRecord) {
+  const { maxCostMicros, renewWithinMs, idleTimeoutMs } = spec.budget;
+  const isCounting = startedAtMs !== null && renewWithinMs !== null && !isTerminal(status);
+  return {
+    max_cost_usd: maxCostMicros === null ? null : toUsd(maxCostMicros),
+    renew_within_ms: renewWithinMs,
+    renew_by: isCounting ? timestamp(Math.max(startedAtMs, renewedAtMs ?? 0) + renewWithinMs) : null,
+    idle_timeout_ms: idleTimeoutMs,
   };
 }
 

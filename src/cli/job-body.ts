@@ -28,6 +28,9 @@ export interface SubmitOptions {
   assignTimeoutMs?: number | undefined;
   retries?: number | undefined;
   onNodeLost?: 'fail' | 'replace' | undefined;
+  maxCostUsd?: number | undefined;
+  renewWithinMs?: number | undefined;
+  idleTimeoutMs?: number | undefined;
   priority?: number | undefined;
   regions?: string[] | undefined;
   registryHost?: string | undefined;
@@ -91,6 +94,9 @@ export function withOptions(body: CreateJobBody, command: string[], options: Sub
       max_timeout_assign_ms: options.assignTimeoutMs,
       max_retry_count: options.retries,
       on_node_lost: options.onNodeLost,
+      max_cost_usd: options.maxCostUsd,
+      renew_within_ms: options.renewWithinMs,
+      idle_timeout_ms: options.idleTimeoutMs,
       priority: options.priority,
       allowed_region_codes: options.regions,
       labels,

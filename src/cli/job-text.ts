@@ -96,6 +96,9 @@ function limits(job: Job): Pair[] {
     ['Run', duration(job.max_timeout_run_ms)],
     ['Retries', job.max_retry_count ? String(job.max_retry_count) : null],
     ['Node lost', job.on_node_lost],
+    ['Costs at most', job.max_cost_usd === null ? null : `${job.max_cost_usd} USD`],
+    ['Stopped unless renewed by', job.renew_by],
+    ['Stopped when idle for', job.idle_timeout_ms === null ? null : formatDuration(job.idle_timeout_ms)],
   ];
 }
 

@@ -32,6 +32,7 @@ export interface JobRecord {
   imageSizeBytes: number | null;
   sourceRecipeUuid: string | null;
   sourceRecipeVersion: number | null;
+  renewedAtMs: number | null;
   lastRun: LastRun | null;
 }
 
@@ -72,6 +73,10 @@ export interface JobRow {
   max_retry_count: number;
   max_node_count: number;
   on_node_lost: NodeLossPolicy | null;
+  max_cost_micros: number | null;
+  renew_within_ms: number | null;
+  idle_timeout_ms: number | null;
+  renewed_at: number | null;
   image_size_bytes: number | null;
   source_recipe_uuid: string | null;
   source_recipe_version: number | null;
@@ -168,6 +173,7 @@ export function toJobRecord(row: JobRow, vault: Vault): JobRecord {
     imageSizeBytes: row.image_size_bytes,
     sourceRecipeUuid: row.source_recipe_uuid,
     sourceRecipeVersion: row.source_recipe_version,
+    renewedAtMs: row.renewed_at,
     lastRun: lastRunOf(row, vault),
   };
 }
@@ -248,6 +254,11 @@ function toJobSpec(row: JobRow, vault: Vault): JobSpec {
     maxRetryCount: row.max_retry_count,
     maxNodeCount: row.max_node_count,
     onNodeLost: row.on_node_lost,
+    budget: {
+      maxCostMicros: row.max_cost_micros,
+      renewWithinMs: row.renew_within_ms,
+      idleTimeoutMs: row.idle_timeout_ms,
+    },
     labels: row.labels,
     priority: row.priority,
   };

@@ -1,4 +1,5 @@
 // The job: what a consumer asked for, and the words of its life.
+import type { Budget } from './budget.ts';
 
 export const jobTasks = ['BATCH', 'PERSISTENT'] as const;
 export type JobTask = (typeof jobTasks)[number];
@@ -76,6 +77,7 @@ export interface JobSpec {
   maxNodeCount: number;
   /** null, as for every BATCH job: replaced where it may be retried at all. */
   onNodeLost: NodeLossPolicy | null;
+  budget: Budget;
   labels: Readonly<Record<string, string>>;
   priority: number;
 }

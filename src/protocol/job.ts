@@ -99,6 +99,34 @@ export const CreateJobBody = Type.Object(
       Nullable(Type.Array(Type.String({ maxLength: 32 }), { maxItems: 36, uniqueItems: true })),
     ),
     image_size_bytes: Type.Optional(Nullable(Type.Integer({ minimum: 0, maximum: 1e15 }))),
+    max_cost_usd: Type.Optional(
+      Nullable(
+        Type.Number({
+          minimum: 0.000001,
+          maximum: 1_000_000,
+          description: 'stopped before all its runs together cost more',
+        }),
+      ),
+    ),
+    renew_within_ms: Type.Optional(
+      Nullable(
+        Type.Integer({
+          minimum: 60_000,
+          maximum: 31_536_000_000,
+          description:
+            'stopped so long after its first start unless POST /v1/jobs/{uuid}/renew came, which begins the time anew',
+        }),
+      ),
+    ),
+    idle_timeout_ms: Type.Optional(
+      Nullable(
+        Type.Integer({
+          minimum: 60_000,
+          maximum: 31_536_000_000,
+          description: 'stopped when CPU, GPUs and network were idle for so long',
+        }),
+      ),
+    ),
     labels: Type.Optional(Nullable(Labels)),
     priority: Type.Optional(
       Nullable(
@@ -147,6 +175,9 @@ export const CancelJobBody = Type.Object(
   { additionalProperties: false },
 );
 export type CancelJobBody = Static<typeof CancelJobBody>;
+
+/** Body of `POST /v1/jobs/{uuid}/renew`; may be empty. */
+export const RenewJobBody = Type.Object({}, { additionalProperties: false });
 
 export const NodeUrl = Type.Object({
   description: Type.String({ description: 'ssh, or the container port' }),
@@ -226,6 +257,15 @@ export const Job = Type.Object({
   max_node_count: Nullable(Type.Integer()),
   on_node_lost: NullableWords(nodeLossPolicies, { description: 'null for a BATCH job' }),
   image_size_bytes: Nullable(Type.Integer()),
+  max_cost_usd: Nullable(Type.Number()),
+  renew_within_ms: Nullable(Milliseconds),
+  renew_by: Nullable(
+    Type.String({
+      format: 'date-time',
+      description: 'stopped then unless it is renewed; null before its start',
+    }),
+  ),
+  idle_timeout_ms: Nullable(Milliseconds),
   container_access_tokens: Type.Array(Type.Object({ token: Type.String(), user: Type.String() })),
   status_reason: Nullable(Type.String()),
   status_detail: Type.Unsafe<Record<string, unknown> | null>({

@@ -20,6 +20,7 @@ import { createWorkingSet, type WorkingSet } from '../domain/placement-working-s
 import { defaultLostAfterMs } from '../domain/silence.ts';
 import { pause, type Timers } from '../domain/timers.ts';
 import { billDueRuns } from './billing.ts';
+import { enforceBudgets } from './budget.ts';
 import type { ClockWatch } from './clock-watch.ts';
 import { Feed } from './feed.ts';
 import { drainNodes } from './node-drain.ts';
@@ -195,6 +196,7 @@ export class Scheduler {
     await term.prices.describeUnknown(this.#options.newId);
     await drainNodes(this.#options, this.#actor(term.leadership));
     await billDueRuns(this.#options.database, this.#actor(term.leadership));
+    await enforceBudgets(this.#options, this.#actor(term.leadership));
     await term.nodeLoss.review();
   }
 

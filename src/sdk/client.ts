@@ -93,6 +93,8 @@ function jobsOf(caller: Caller, send: Send) {
       const timeoutMs = caller.timeoutMs + (body?.wait_ms ?? 0);
       return send<Job>('PUT', `${itemPath('jobs', uuid)}/cancel`, { body, timeoutMs });
     },
+    /** A job with `renew_within_ms` goes on for that long from now. */
+    renew: (uuid: string) => send<Job>('POST', `${itemPath('jobs', uuid)}/renew`, { isRepeatable: true }),
     /** Stops every job that matches; repeat it while `is_complete` is false. */
     cancelAll: (body: CancelJobsBody) =>
       send<JobStops>('POST', '/v1/jobs/cancel', { body, isRepeatable: true }),

@@ -6,6 +6,7 @@ export const authorisedRoutes: string[] = [
   'GET /v1/jobs/{uuid}',
   'GET /v1/jobs/{uuid}/receipt',
   'PUT /v1/jobs/{uuid}/cancel',
+  'POST /v1/jobs/{uuid}/renew',
   'POST /v1/jobs/cancel',
   'GET /v1/job-runs',
   'GET /v1/jobs-runs',

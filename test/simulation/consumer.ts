@@ -1,6 +1,7 @@
 // The consumer: submits jobs of many kinds, stops some, now and then twice, and remembers what it was promised.
 
 import { stopJob, stopJobs } from '../../src/db/job-stops.ts';
+import { noBudget } from '../../src/domain/budget.ts';
 import { isTerminal, type JobSpec } from '../../src/domain/job.ts';
 import { commandOf, type Program } from './container.ts';
 import type { JobFacts, Model } from './model.ts';
@@ -163,6 +164,7 @@ export class Consumer {
       ]),
       maxNodeCount: 1,
       onNodeLost: work.pick([null, null, 'replace', 'fail'] as const),
+      budget: noBudget,
       labels: {},
       priority: work.pick([0, 0, 5, 9]),
     };

@@ -67,6 +67,9 @@ interface SubmitFlags
   timeout?: number;
   startTimeout?: number;
   assignTimeout?: number;
+  maxCost?: number;
+  renewWithin?: number;
+  idleTimeout?: number;
   stopGrace?: number;
   wait?: true;
   follow?: true;
@@ -125,6 +128,13 @@ function addJobOptions(command: Command) {
         '--on-node-lost <policy>',
         'a PERSISTENT job whose node is lost or drained: fail, or replace it on another node',
       ).choices(['fail', 'replace']),
+    )
+    .option('--max-cost <usd>', 'stop it before all its runs together cost more', numberFrom0)
+    .option('--renew-within <duration>', 'stop it unless "flotilla job renew" comes this often', durationMs)
+    .option(
+      '--idle-timeout <duration>',
+      'stop it when CPU, GPUs and network are idle for so long',
+      durationMs,
     )
     .option('--priority <n>', 'higher goes first; above 0 needs a permission', integer)
     .option('--region <code>', 'region it may run in (repeatable; default: any)', collect);
@@ -231,6 +241,9 @@ async function readOptions(io: Io, flags: SubmitFlags): Promise<SubmitOptions> {
     timeoutMs: flags.timeout,
     startTimeoutMs: flags.startTimeout,
     assignTimeoutMs: flags.assignTimeout,
+    maxCostUsd: flags.maxCost,
+    renewWithinMs: flags.renewWithin,
+    idleTimeoutMs: flags.idleTimeout,
     stopGraceMs: flags.stopGrace,
     regions: flags.region,
     ports: flags.ports ? flags.port : [],

@@ -1,4 +1,4 @@
-// `flotilla job`: submit, list, get, logs, exec, cp, stop, receipt, wait.
+// `flotilla job`: submit, list, get, logs, exec, cp, stop, renew, receipt, wait.
 import type { Command } from 'commander';
 import type { Cli } from '../cli.ts';
 import { addJobCp } from './job-cp.ts';
@@ -7,6 +7,7 @@ import { addJobGet } from './job-get.ts';
 import { addJobList } from './job-list.ts';
 import { addJobLogs } from './job-logs.ts';
 import { addJobReceipt } from './job-receipt.ts';
+import { addJobRenew } from './job-renew.ts';
 import { addJobStop } from './job-stop.ts';
 import { addJobSubmit } from './job-submit.ts';
 import { addJobWait } from './job-wait.ts';
@@ -28,6 +29,7 @@ export function addJobCommands(program: Command, cli: Cli) {
   addJobExec(job, cli);
   addJobCp(job, cli);
   addJobStop(job, cli);
+  addJobRenew(job, cli);
   addJobReceipt(job, cli);
   addJobWait(job, cli);
 }
