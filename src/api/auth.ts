@@ -10,10 +10,13 @@ import type { KeyCache } from './key-cache.ts';
 import type { ReadNonces } from './read-nonces.ts';
 import { type SignatureVerdict, verifySignature } from './signature.ts';
 
+/** Of a key what its use depends on; an identity takes the same shape. */
+export type CallerKey = Omit<SigningKey, 'secret' | 'previousSecret'>;
+
 /** The caller of a request with effect takes `nonce` in the same transaction as the effect. */
 export interface Caller {
   /** With a token: what signed in, and of its permissions those of the token. */
-  key: SigningKey;
+  key: CallerKey;
   /** null: signed with the key itself. */
   session: Session | null;
   accountId: string;

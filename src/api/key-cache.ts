@@ -3,6 +3,7 @@ import { findSigningKey, type SigningKey } from '../db/api-keys.ts';
 import type { Sql } from '../db/database.ts';
 import type { Hints } from '../db/hints.ts';
 import type { Vault } from '../db/vault.ts';
+import { rolePermissions } from './key-presets.ts';
 
 export interface KeyCache {
   find(publicKey: string): Promise<SigningKey | null>;
@@ -24,10 +25,17 @@ export function createKeyCache(deps: { sql: Sql; vault: Vault; hints: Hints; now
       const cached = entries.get(publicKey);
       if (cached !== undefined && deps.now() - cached.readAtMs < freshMs) return cached.key;
       if (entries.size >= maxEntries) entries.clear();
-      const key = findSigningKey(deps.sql, deps.vault, publicKey);
+      const key = findSigningKey(deps.sql, deps.vault, publicKey).then(boundByRole);
       entries.set(publicKey, { key, readAtMs: deps.now() });
       key.catch(() => entries.delete(publicKey));
       return key;
     },
   };
+}
+
+/** What the key may do today: no more than the role that its user has now. */
+function boundByRole(key: SigningKey | null): SigningKey | null {
+  if (key === null || key.userRole === null) return key;
+  const bounds = rolePermissions[key.userRole];
+  return { ...key, permissions: key.permissions.filter((permission) => bounds.includes(permission)) };
 }

@@ -1,5 +1,6 @@
 // Presets of API keys: which permissions each stands for, and how a new pair is made.
 import { type KeyPreset, type Permission, permissions } from '../protocol/api-key.ts';
+import type { UserRole } from '../protocol/user.ts';
 
 export const presetPermissions: Record<KeyPreset, readonly Permission[]> = {
   // Of its account; the key that a server makes on its own machine is the cluster's admin beside that.
@@ -15,7 +16,15 @@ export const presetPermissions: Record<KeyPreset, readonly Permission[]> = {
     'recipes:read',
     'recipes:write',
   ],
+  operator: ['nodes:read', 'nodes:write'],
   node: [],
+};
+
+/** The most that any key of a user of that role may do. */
+export const rolePermissions: Record<UserRole, readonly Permission[]> = {
+  admin: permissions,
+  consumer: presetPermissions.consumer,
+  operator: presetPermissions.operator,
 };
 
 /** A fresh public and secret key; 24 and 40 letters and digits. */

@@ -27,7 +27,23 @@ export const authorisedRoutes: string[] = [
   'PUT /v1/nodes/{uuid}/accept-restore',
   'POST /v1/api-keys',
   'GET /v1/api-keys',
+  'GET /v1/api-keys/{uuid}',
+  'PUT /v1/api-keys/{uuid}',
+  'POST /v1/api-keys/{uuid}/rotate',
   'DELETE /v1/api-keys/{uuid}',
+  'POST /v1/accounts',
+  'GET /v1/accounts',
+  'GET /v1/accounts/{uuid}',
+  'GET /v1/users/me',
+  'POST /v1/users',
+  'GET /v1/users',
+  'GET /v1/users/{uuid}',
+  'PUT /v1/users/{uuid}',
+  'DELETE /v1/users/{uuid}',
+  'GET /v1/audit-log',
+  'GET /v1/audit-log/verification',
+  'GET /v1/cluster/rate-limit',
+  'PUT /v1/cluster/rate-limit',
   'POST /v1/job-recipes',
   'GET /v1/job-recipes',
   'GET /v1/job-recipes/{uuid}',
@@ -49,13 +65,19 @@ export const authorisedRoutes: string[] = [
   'POST /v1/sign-in',
 ];
 
-/** Open to everyone who knows the secret in the body, or to everyone. */
-export const openRoutes: string[] = [
+/** Unsigned: open to everyone, or to whoever knows the secret in the body. */
+export const unsignedRoutes: string[] = [
   'GET /.well-known/jwks',
   'POST /v1/sign-in/refresh',
   'POST /v1/sign-out',
+  'GET /v1/sign-in/oidc',
+  'GET /v1/sign-in/oidc/callback',
+  'POST /v1/sign-in/oidc/token',
 ];
 
 /** What belongs to the cluster: the same for every account that may see it, and changed by the cluster's admin alone. */
 export const clusterRoutes =
-  /^\w+ \/v1\/(gpu-registry|compute\/(rates|offers|ledger\/verification)|accounts\/\{uuid\}\/credits)/;
+  /^\w+ \/v1\/(gpu-registry|compute\/(rates|offers|ledger\/verification)|accounts\/\{uuid\}\/credits|cluster\/|audit-log\/verification)|^POST \/v1\/accounts$/;
+
+/** What every key may ask, whatever its permissions: about itself. */
+export const selfRoutes: string[] = ['GET /v1/users/me'];

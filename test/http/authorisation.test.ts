@@ -6,7 +6,7 @@ import { aJob, aNode } from '../support/builders.ts';
 import { fetchOpenApi } from '../support/openapi-check.ts';
 import { place } from '../support/runs.ts';
 import { startTestServer } from '../support/server.ts';
-import { authorisedRoutes, clusterRoutes, openRoutes } from './authorisation-routes.ts';
+import { authorisedRoutes, clusterRoutes, selfRoutes, unsignedRoutes } from './authorisation-routes.ts';
 
 const server = await startTestServer({ hasScheduler: false });
 const { admin } = server;
@@ -18,7 +18,7 @@ const powerless = server.client(await server.createKey({ permissions: [] }));
 const rtx5090 = '0198ac1c-7063-4be8-bb94-57a5bd83548e';
 
 const own = server.storage.account.id;
-const isForAdmin = (route: string) => route.endsWith('/verification');
+const isForAdmin = (route: string) => route.endsWith('/verification') || route.includes('/cluster/');
 
 /** A job, run, node and key of the first account, under the resource that names them in a path. */
 async function things(): Promise<Record<string, string>> {
@@ -30,7 +30,11 @@ async function things(): Promise<Record<string, string>> {
   const recipe = await admin.ask<{ uuid: string }>('POST', '/v1/job-recipes', {
     body: { name: 'own', payload: aJob() },
   });
+  const user = await admin.ask<{ uuid: string }>('POST', '/v1/users', {
+    body: { email: 'own@example.org' },
+  });
   return {
+    users: user.uuid,
     jobs: job.uuid,
     'job-runs': run.id,
     nodes: node.id,
@@ -55,7 +59,7 @@ test('the list is the document: no signed route is missing from either', async (
   const documented = Object.entries(paths).flatMap(([path, operations]) =>
     Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`),
   );
-  assert.deepEqual(documented.sort(), [...authorisedRoutes, ...openRoutes].sort());
+  assert.deepEqual(documented.sort(), [...authorisedRoutes, ...unsignedRoutes].sort());
 });
 
 for (const route of authorisedRoutes) {
@@ -67,6 +71,15 @@ for (const route of authorisedRoutes) {
     assert.equal(refusal.status, 401);
     assert.equal(refusal.code, 'signature_invalid');
   });
+
+  if (selfRoutes.includes(route)) {
+    test(`${route} tells each key of itself alone`, async () => {
+      const [mine, theirs] = [await admin.ask<object>(method, path), await foreign.ask<object>(method, path)];
+      assert.ok(JSON.stringify(mine).includes(own) && !JSON.stringify(theirs).includes(own));
+      await powerless.ask(method, path);
+    });
+    continue;
+  }
 
   test(`${route} is 403 without its permission`, async () => {
     const refusal = await powerless.refusal(method, path, body);
@@ -101,7 +114,8 @@ for (const route of authorisedRoutes) {
     const mine = await admin.ask<{ data: { uuid: string }[]; total: number }>(method, path);
     const theirs = await foreign.ask<{ data: { uuid: string; is_official?: boolean }[] }>(method, path);
     assert.ok(mine.data.length > 0, 'the first account sees its own');
-    const known = new Set(mine.data.map((item) => item.uuid));
+    // The cluster's admin sees every account, and each account itself.
+    const known = new Set(mine.data.map((item) => item.uuid).filter((uuid) => uuid !== accountId));
     assert.deepEqual(
       theirs.data.filter((item) => known.has(item.uuid) && item.is_official !== true),
       [],

@@ -1,29 +1,37 @@
-// Routes of API keys: create, list, revoke.
+// Routes of API keys: create, list, get, revoke; nobody makes a key that may more than their own.
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { type ApiKeyRecord, createApiKey, listApiKeys, revokeApiKey } from '../../db/api-keys.ts';
+import { createApiKey, getApiKey, listApiKeys, lockApiKey, revokeApiKey } from '../../db/api-keys.ts';
+import type { Sql } from '../../db/database.ts';
 import { publishWith } from '../../db/hints.ts';
 import { claimNonce } from '../../db/nonces.ts';
-import {
-  ApiKey,
-  ApiKeyList,
-  CreateApiKeyBody,
-  CreatedApiKey,
-  type KeyPreset,
-  type Permission,
-} from '../../protocol/api-key.ts';
-import type { FieldIssue } from '../../protocol/error.ts';
+import { getUser, type UserRecord } from '../../db/users.ts';
+import { ApiKey, ApiKeyList, CreateApiKeyBody, CreatedApiKey, keyPresets } from '../../protocol/api-key.ts';
+import { uuidPattern } from '../../protocol/schema.ts';
+import { listedAccount, reachOf, targetAccount } from '../account-scope.ts';
+import { recordChange } from '../audit-entry.ts';
 import { type Caller, callerOf, requirePermission } from '../auth.ts';
 import type { ApiDeps } from '../deps.ts';
-import { ApiError, nonceReused, notFound, validationFailed } from '../errors.ts';
-import { isAddressRange } from '../job-request.ts';
-import { nullableTimestamp, timestamp } from '../job-view.ts';
+import { nonceReused, notFound, validationFailed } from '../errors.ts';
+import { checkKeyRights, mayRaiseRate } from '../key-checks.ts';
 import { newKeyPair, presetPermissions } from '../key-presets.ts';
-import { parseListQuery, startOf } from '../list-query.ts';
-import { listOf, listQuerySchema, rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
+import { type KeyRights, mayGrant } from '../key-rights.ts';
+import { keyDetail, keyView } from '../key-view.ts';
+import { type FilterRules, parseListQuery, startOf } from '../list-query.ts';
+import { listOf, listQuerySchema, rawQueryOf, refuseQuery, uuidOf, uuidParams } from '../route-parts.ts';
 import { bodyCheck } from '../validate.ts';
+import { apiKeyChangeRoutes } from './api-key-changes.ts';
 
 const createCheck = bodyCheck(CreateApiKeyBody);
 const tags = ['API keys'];
+const accountColumn = 'k.account_id';
+const filters: FilterRules = {
+  name: { kind: 'prefix', column: 'k.name' },
+  preset: { kind: 'words', column: 'k.preset', words: keyPresets },
+  uuid: { kind: 'uuids', column: 'k.id' },
+  user_uuid: { kind: 'uuids', column: 'k.user_id' },
+  account_uuid: { kind: 'uuids', column: accountColumn },
+  created_at: { kind: 'times', column: 'k.created_at' },
+};
 
 export function apiKeyRoutes(app: FastifyInstance, deps: ApiDeps): void {
   app.post(
@@ -44,16 +52,30 @@ export function apiKeyRoutes(app: FastifyInstance, deps: ApiDeps): void {
       schema: {
         tags,
         summary: 'List API keys',
-        querystring: listQuerySchema({}),
+        querystring: listQuerySchema(filters),
         response: { 200: ApiKeyList },
       },
     },
     async (request) => {
       const caller = callerOf(request);
       requirePermission(caller, 'keys:read');
-      const query = parseListQuery(rawQueryOf(request), {});
-      const { items, total } = await listApiKeys(deps.database, { ...query, accountId: caller.accountId });
-      return listOf(query, { items, total, isTotalExact: true }, items.map(keyView));
+      const query = parseListQuery(rawQueryOf(request), filters);
+      const accountId = listedAccount(caller, query, accountColumn);
+      const result = await listApiKeys(deps.database, { ...query, accountId });
+      return listOf(query, result, result.items.map(keyView));
+    },
+  );
+  app.get(
+    '/v1/api-keys/:uuid',
+    { schema: { tags, summary: 'Get an API key', params: uuidParams, response: { 200: ApiKey } } },
+    async (request) => {
+      const caller = callerOf(request);
+      requirePermission(caller, 'keys:read');
+      refuseQuery(request);
+      const one = { id: uuidOf(request, 'API key'), accountId: reachOf(caller) };
+      const key = await getApiKey(deps.database, one);
+      if (key === null) throw notFound('API key');
+      return keyView(key);
     },
   );
   app.delete(
@@ -61,95 +83,103 @@ export function apiKeyRoutes(app: FastifyInstance, deps: ApiDeps): void {
     { schema: { tags, summary: 'Revoke an API key at once', params: uuidParams, response: { 200: ApiKey } } },
     (request) => revokeKey(request, deps),
   );
+  apiKeyChangeRoutes(app, deps);
 }
 
 async function createKey(request: FastifyRequest, deps: ApiDeps): Promise<CreatedApiKey> {
   const caller = callerOf(request);
   requirePermission(caller, 'keys:write');
   const body = createCheck.parse(request.body);
-  const preset = body.preset ?? 'consumer';
-  const expiresAtMs = body.expires_at ? (startOf(body.expires_at) ?? Number.NaN) : null;
-  checkKeyBody({ expiresAtMs, preset, allowedIps: body.allowed_ips ?? [] }, deps.now());
-  const permissions = body.permissions ?? presetPermissions[preset];
-  mayGrant(caller, permissions);
+  const { database } = deps;
+  const accountId = await targetAccount(caller, { sql: database, accountUuid: body.account_uuid });
+  const user = await userOf(database, { userUuid: body.user_uuid, accountId });
+  const preset = body.preset ?? user?.role ?? 'consumer';
+  const rights: KeyRights = {
+    permissions: body.permissions ?? presetPermissions[preset],
+    ...limitsOf(body, caller),
+  };
+  if (preset === 'node')
+    throw validationFailed([
+      { path: 'preset', expected: 'admin, consumer or operator; a node gets its key from POST /v1/nodes' },
+    ]);
+  checkKeyRights({ rights, user }, deps.now());
+  mayGrant(caller, rights);
+  await mayRaiseRate(rights, { caller, sql: database });
   const pair = newKeyPair(deps.newToken);
-  const record = await deps.database.transaction(async (sql) => {
-    if (!(await claimNonce(sql, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
-    return createApiKey(sql, deps.vault, {
-      id: deps.newId(),
-      accountId: caller.accountId,
-      name: body.name ?? '',
-      preset,
-      permissions,
+  const record = await database.transaction(async (sql) => {
+    await claim(sql, caller);
+    const created = await createApiKey(sql, deps.vault, {
+      ...{
+        id: deps.newId(),
+        accountId,
+        userId: user?.id ?? null,
+        name: body.name ?? '',
+        preset,
+        nodeId: null,
+      },
+      ...rights,
       ...pair,
-      nodeId: null,
-      allowedIps: body.allowed_ips ?? [],
-      expiresAtMs,
     });
+    await recordChange(
+      sql,
+      { caller, deps },
+      {
+        accountId,
+        action: 'key_created',
+        subjectKind: 'api_key',
+        subjectId: created.id,
+        detail: keyDetail(created),
+      },
+    );
+    return created;
   });
   return { ...keyView(record), secret_key: pair.secret };
 }
 
-function checkKeyBody(
-  {
-    expiresAtMs,
-    preset,
-    allowedIps,
-  }: { expiresAtMs: number | null; preset: KeyPreset; allowedIps: string[] },
-  nowMs: number,
-): void {
-  const issues: FieldIssue[] = [];
-  if (preset === 'node')
-    issues.push({ path: 'preset', expected: 'admin or consumer; a node gets its key from POST /v1/nodes' });
-  const latest = Date.UTC(9999, 0);
-  if (expiresAtMs !== null && !(expiresAtMs > nowMs && expiresAtMs < latest)) {
-    issues.push({ path: 'expires_at', expected: 'a time in the future (RFC 3339)' });
-  }
-  for (const [index, range] of allowedIps.entries()) {
-    if (!isAddressRange(range))
-      issues.push({
-        path: `allowed_ips[${index}]`,
-        expected: 'an IP address or CIDR, such as 203.0.113.7/32',
-        received: range,
-      });
-  }
-  if (issues.length > 0) throw validationFailed(issues);
+/** What the body leaves out is as with the maker's key. */
+function limitsOf(body: CreateApiKeyBody, { key }: Caller): Omit<KeyRights, 'permissions'> {
+  const allowedIps = body.allowed_ips ?? [];
+  return {
+    expiresAtMs: body.expires_at ? (startOf(body.expires_at) ?? Number.NaN) : key.expiresAtMs,
+    allowedIps: allowedIps.length > 0 ? allowedIps : key.allowedIps,
+    rateLimitPerSecond: body.rate_limit_per_second ?? key.rateLimitPerSecond,
+  };
 }
 
-/** Nobody hands on more than they have. */
-function mayGrant(caller: Caller, permissions: readonly Permission[]): void {
-  const missing = permissions.filter((permission) => !caller.key.permissions.includes(permission));
-  if (missing.length === 0) return;
-  throw new ApiError('permission_denied', `This API key cannot grant what it lacks: ${missing.join(', ')}.`);
+async function userOf(
+  sql: Sql,
+  { userUuid, accountId }: { userUuid: string | null | undefined; accountId: string },
+): Promise<UserRecord | null> {
+  if (!userUuid) return null;
+  const isUuid = new RegExp(uuidPattern).test(userUuid);
+  const user = isUuid ? await getUser(sql, { id: userUuid.toLowerCase(), accountId }) : null;
+  if (user === null || user.removedAtMs !== null) throw notFound('user');
+  return user;
 }
 
 async function revokeKey(request: FastifyRequest, deps: ApiDeps): Promise<ApiKey> {
   const caller = callerOf(request);
   requirePermission(caller, 'keys:write');
-  const id = uuidOf(request, 'API key');
+  const one = { id: uuidOf(request, 'API key'), accountId: reachOf(caller) };
   const record = await deps.database.transaction(async (sql) => {
-    if (!(await claimNonce(sql, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
-    const revoked = await revokeApiKey(sql, { id, accountId: caller.accountId });
-    if (revoked !== null) await publishWith(sql, { kind: 'key', publicKey: revoked.publicKey });
+    await claim(sql, caller);
+    const key = await lockApiKey(sql, one);
+    if (key === null) throw notFound('API key');
+    if (key.revokedAtMs !== null) return key;
+    const revoked = await revokeApiKey(sql, key.id);
+    const { id, accountId, publicKey } = revoked;
+    await publishWith(sql, { kind: 'key', publicKey });
+    await recordChange(
+      sql,
+      { caller, deps },
+      { accountId, action: 'key_revoked', subjectKind: 'api_key', subjectId: id, detail: keyDetail(revoked) },
+    );
     return revoked;
   });
-  if (record === null) throw notFound('API key');
   deps.hints.publish({ kind: 'key', publicKey: record.publicKey });
   return keyView(record);
 }
 
-function keyView(key: ApiKeyRecord): ApiKey {
-  return {
-    object: 'api_key',
-    uuid: key.id,
-    name: key.name,
-    preset: key.preset,
-    permissions: [...key.permissions],
-    public_key: key.publicKey,
-    node_uuid: key.nodeId,
-    allowed_ips: [...key.allowedIps],
-    expires_at: nullableTimestamp(key.expiresAtMs),
-    revoked_at: nullableTimestamp(key.revokedAtMs),
-    created_at: timestamp(key.createdAtMs),
-  };
+async function claim(sql: Sql, { nonce }: Caller): Promise<void> {
+  if (!(await claimNonce(sql, nonce.keyId, nonce.value))) throw nonceReused();
 }

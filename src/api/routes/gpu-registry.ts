@@ -1,5 +1,6 @@
 // Routes of the GPU registry and of the cluster's rates: everybody who submits jobs reads them, the cluster's admin edits them.
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Sql } from '../../db/database.ts';
 import {
   createRegistryGpu,
   type GpuRegistryRecord,
@@ -19,7 +20,8 @@ import {
   UpdateGpuRegistryBody,
 } from '../../protocol/gpu-registry.ts';
 import type { ListEnvelope } from '../../protocol/list.ts';
-import { callerOf, requirePermission } from '../auth.ts';
+import { recordChange } from '../audit-entry.ts';
+import { type Caller, callerOf, requirePermission } from '../auth.ts';
 import { type Capacity, nodesOpenTo } from '../capacity.ts';
 import type { ApiDeps } from '../deps.ts';
 import { ApiError, nonceReused, notFound } from '../errors.ts';
@@ -165,7 +167,10 @@ async function createEntry(request: FastifyRequest, deps: ApiDeps): Promise<GpuR
   const created = await deps.database.transaction(async (sql) => {
     if (!(await claimNonce(sql, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
     const gpu = { vendor, name, aliases: aliases ?? [], vramGb, hourlyRateMicros: microsOf(rate) };
-    return createRegistryGpu(sql, { id: deps.newId(), ...gpu });
+    const made = await createRegistryGpu(sql, { id: deps.newId(), ...gpu });
+    if (made !== null)
+      await recordRegistry(sql, { caller, deps }, { gpu: made, action: 'gpu_registry_created' });
+    return made;
   });
   if (created === null) throw taken();
   return afterChange(created, caller.accountId, deps);
@@ -178,17 +183,33 @@ async function updateEntry(request: FastifyRequest, deps: ApiDeps): Promise<GpuR
   const { vendor, name, aliases, vram_gb: vramGb, hourly_rate_usd: rate } = updateCheck.parse(request.body);
   const updated = await deps.database.transaction(async (sql) => {
     if (!(await claimNonce(sql, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
-    return updateRegistryGpu(sql, id, {
+    const changed = await updateRegistryGpu(sql, id, {
       ...(vendor === undefined ? {} : { vendor }),
       ...(name === undefined ? {} : { name }),
       ...(aliases === undefined ? {} : { aliases: aliases ?? [] }),
       ...(vramGb === undefined ? {} : { vramGb }),
       ...(rate === undefined ? {} : { hourlyRateMicros: microsOf(rate) }),
     });
+    if (typeof changed !== 'string')
+      await recordRegistry(sql, { caller, deps }, { gpu: changed, action: 'gpu_registry_updated' });
+    return changed;
   });
   if (updated === 'missing') throw notFound('GPU model');
   if (updated === 'taken') throw taken();
   return afterChange(updated, caller.accountId, deps);
+}
+
+function recordRegistry(
+  sql: Sql,
+  by: { caller: Caller; deps: ApiDeps },
+  { gpu, action }: { gpu: GpuRegistryRecord; action: 'gpu_registry_created' | 'gpu_registry_updated' },
+): Promise<void> {
+  const { id, vendor, name, aliases, vramGb, hourlyRateMicros } = gpu;
+  const rate = hourlyRateMicros === null ? null : toUsd(hourlyRateMicros);
+  return recordChange(sql, by, {
+    ...{ accountId: null, action, subjectKind: 'gpu_registry_entry', subjectId: id },
+    detail: { vendor, name, aliases, vram_gb: vramGb, hourly_rate_usd: rate },
+  });
 }
 
 function taken(): ApiError {
@@ -219,6 +240,8 @@ async function putRates(request: FastifyRequest, deps: ApiDeps): Promise<RateCar
   await deps.database.transaction(async (sql) => {
     if (!(await claimNonce(sql, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
     await setRates(sql, rates);
+    const subject = { accountId: null, subjectKind: 'cluster', subjectId: null };
+    await recordChange(sql, { caller, deps }, { ...subject, action: 'rates_set', detail: { ...body } });
   });
   deps.capacity.forget();
   return ratesView(rates);

@@ -10,6 +10,7 @@ import {
   listTransactions,
 } from '../../db/ledger.ts';
 import { claimNonce } from '../../db/nonces.ts';
+import { getUser } from '../../db/users.ts';
 import { billedMs, costOf } from '../../domain/ledger.ts';
 import { toUsd } from '../../domain/price.ts';
 import {
@@ -20,6 +21,8 @@ import {
   LedgerVerification,
   transactionKinds,
 } from '../../protocol/ledger.ts';
+import { reachOf } from '../account-scope.ts';
+import { recordChange } from '../audit-entry.ts';
 import { actorOf, callerOf, requirePermission } from '../auth.ts';
 import type { ApiDeps } from '../deps.ts';
 import { nonceReused, notFound, validationFailed } from '../errors.ts';
@@ -62,7 +65,12 @@ export function ledgerRoutes(app: FastifyInstance, deps: ApiDeps): void {
   app.get(
     '/v1/accounts/:uuid/balance',
     {
-      schema: { tags, summary: 'Get the account’s balance', params: uuidParams, response: { 200: Balance } },
+      schema: {
+        tags,
+        summary: 'Get the balance of the account, named by its uuid or a user’s',
+        params: uuidParams,
+        response: { 200: Balance },
+      },
     },
     (request) => balance(request, deps),
   );
@@ -95,8 +103,12 @@ export function ledgerRoutes(app: FastifyInstance, deps: ApiDeps): void {
 async function balance(request: FastifyRequest, deps: ApiDeps): Promise<Balance> {
   const caller = callerOf(request);
   requirePermission(caller, 'ledger:read');
-  const id = uuidOf(request, 'account');
-  const found = id === caller.accountId ? await getBalance(deps.database, id) : null;
+  const named = uuidOf(request, 'account');
+  const reach = reachOf(caller);
+  // Clients of the reference name the user they learned of from /v1/users/me.
+  const user = await getUser(deps.database, { id: named, accountId: reach });
+  const id = user?.accountId ?? named;
+  const found = reach === null || reach === id ? await getBalance(deps.database, id) : null;
   if (found === null) throw notFound('account');
   return {
     object: 'account_balance',
@@ -119,10 +131,20 @@ async function credit(request: FastifyRequest, deps: ApiDeps): Promise<LedgerTra
   const granted = await deps.database.transaction(async (sql) => {
     if (!(await claimNonce(sql, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
     const description = body.description || (amountMicros > 0 ? 'credits' : 'credits taken back');
-    return grantCredits(sql, {
+    const posted = await grantCredits(sql, {
       ...{ id: deps.newId(), accountId, amountMicros, description },
       actor: actorOf(caller),
     });
+    if (posted === null) return null;
+    await recordChange(
+      sql,
+      { caller, deps },
+      {
+        ...{ accountId, action: 'credits_granted', subjectKind: 'ledger_transaction', subjectId: posted.id },
+        detail: { amount_usd: toUsd(amountMicros), description },
+      },
+    );
+    return posted;
   });
   if (granted === null) throw notFound('account');
   return transactionView(granted);

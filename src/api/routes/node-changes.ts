@@ -16,6 +16,7 @@ import { claimNonce } from '../../db/nonces.ts';
 import { listHeldRuns } from '../../db/placement.ts';
 import { applyRunEvents } from '../../db/run-events.ts';
 import { ChangeNodeBody, DrainNodeBody, Node, RemoveNodeBody } from '../../protocol/node.ts';
+import { recordChange } from '../audit-entry.ts';
 import { actorOf, type Caller, callerOf, requirePermission } from '../auth.ts';
 import type { ApiDeps } from '../deps.ts';
 import { ApiError, nonceReused, notFound } from '../errors.ts';
@@ -128,16 +129,33 @@ async function remove(request: FastifyRequest, deps: ApiDeps): Promise<Node> {
   const order = { ...change, isForced: body.force ?? false };
   let removal = await deps.database.transaction(async (sql) => {
     await claim(sql, caller);
-    return removeNode(sql, order);
+    return removeAndRecord(sql, { caller, order, deps });
   });
   if (removal.kind === 'busy' && removal.status === 'lost' && order.isForced) {
     await fenceRuns(change, deps);
-    removal = await deps.database.transaction((sql) => removeNode(sql, order));
+    removal = await deps.database.transaction((sql) => removeAndRecord(sql, { caller, order, deps }));
   }
   if (removal.kind !== 'removed') throw refusalOf(removal);
   for (const publicKey of removal.publicKeys) deps.hints.publish({ kind: 'key', publicKey });
   deps.hints.publish({ kind: 'schedule' });
   return viewOf(change, deps);
+}
+
+/** What is removed already changes nothing more. */
+async function removeAndRecord(
+  sql: Sql,
+  { caller, order, deps }: { caller: Caller; order: NodeChange & { isForced: boolean }; deps: ApiDeps },
+): Promise<NodeRemoval> {
+  const removal = await removeNode(sql, order);
+  if (removal.kind !== 'removed' || removal.publicKeys.length === 0) return removal;
+  const { nodeId, accountId, reason } = order;
+  const detail = { reason, revoked_public_keys: removal.publicKeys };
+  await recordChange(
+    sql,
+    { caller, deps },
+    { accountId, action: 'node_removed', subjectKind: 'node', subjectId: nodeId, detail },
+  );
+  return removal;
 }
 
 /** What the scheduler does with the runs of a lost node, for one that it has not come to yet. */

@@ -15,10 +15,12 @@ import {
   nodeStatuses,
 } from '../../protocol/node.ts';
 import { regionCodes } from '../../protocol/schema.ts';
+import { recordChange } from '../audit-entry.ts';
 import { actorOf, callerOf, requirePermission } from '../auth.ts';
 import type { ApiDeps } from '../deps.ts';
 import { ApiError, nonceReused, notFound, validationFailed } from '../errors.ts';
 import { newKeyPair, presetPermissions } from '../key-presets.ts';
+import { keyDetail } from '../key-view.ts';
 import { type FilterRules, parseListQuery } from '../list-query.ts';
 import { nodeEventView, nodeView } from '../node-view.ts';
 import { listOf, listQuerySchema, rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
@@ -143,7 +145,7 @@ async function registerNode(request: FastifyRequest, deps: ApiDeps): Promise<Cre
     if (node === null)
       throw new ApiError('conflict', `A node named ${body.name} exists already; choose another name.`);
     await recordNodeEvent(sql, { nodeId: node.id, kind: 'registered', actor: actorOf(caller) });
-    await createApiKey(sql, deps.vault, {
+    const key = await createApiKey(sql, deps.vault, {
       id: deps.newId(),
       accountId,
       name: `node ${body.name}`,
@@ -154,6 +156,11 @@ async function registerNode(request: FastifyRequest, deps: ApiDeps): Promise<Cre
       allowedIps: [],
       expiresAtMs: null,
     });
+    await recordChange(
+      sql,
+      { caller, deps },
+      { accountId, action: 'key_created', subjectKind: 'api_key', subjectId: key.id, detail: keyDetail(key) },
+    );
     return { ...nodeView(node), key: { public_key: pair.publicKey, secret_key: pair.secret } };
   });
 }
