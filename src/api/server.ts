@@ -41,6 +41,7 @@ import { offerRoutes } from './routes/offers.ts';
 import { rateLimitRoutes } from './routes/rate-limit.ts';
 import { receiptRoutes } from './routes/receipts.ts';
 import { recipeRoutes } from './routes/recipes.ts';
+import { statsRoutes } from './routes/stats.ts';
 import { userRoutes } from './routes/users.ts';
 import { sessionRoutes, signInRoutes } from './routes/sign-in.ts';
 import { createSessionCache } from './session-cache.ts';
@@ -114,6 +115,7 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
     execRoutes(signed, deps);
     fileRoutes(signed, deps);
     nodeRoutes(signed, deps);
+    statsRoutes(signed, deps);
     accountRoutes(signed, deps);
     userRoutes(signed, deps);
     apiKeyRoutes(signed, deps);

@@ -4,6 +4,7 @@ import { after, test } from 'node:test';
 import { defaultRetention, enforceRetention } from '../../src/db/retention.ts';
 import { newId } from '../../src/main/ids.ts';
 import type { NodeLoad, RunUsage, Usage } from '../../src/protocol/hardware.ts';
+import type { StatsPoint } from '../../src/protocol/stats.ts';
 import { createHandNodes, type HandNode, runsNow } from '../support/hand-nodes.ts';
 import { eventually, setSqlClock, startTestServer } from '../support/server.ts';
 
@@ -97,4 +98,112 @@ test('five minutes are averaged once, also after their samples are gone', async 
   } finally {
     await setSqlClock({ database }, 0);
   }
+});
+
+interface Series {
+  from: string;
+  to: string;
+  step_ms: number;
+  points: StatsPoint[];
+}
+const { admin } = server;
+const hour = 3_600_000;
+
+/** Rows as the hub would have written them, at these ages in milliseconds, a sample each ten seconds. */
+async function history(
+  subject: 'run' | 'node',
+  id: string,
+  samples: { agoMs: number; cpu: number; rx: number }[],
+) {
+  await database.query(
+    `insert into ${subject}_samples (slot, ${subject}_id, at, span_ms, cpu_cores, memory_bytes, network_rx_bytes, network_tx_bytes)
+     select flotilla_sample_slot(s.at), $1, s.at, 10000, s.cpu, 1000, s.rx, 0
+     from (select flotilla_now() - ago * interval '1 millisecond' as at, cpu, rx
+       from unnest($2::integer[], $3::real[], $4::integer[]) t(ago, cpu, rx)) s`,
+    [id, samples.map((it) => it.agoMs), samples.map((it) => it.cpu), samples.map((it) => it.rx)],
+  );
+}
+
+test("a run's series: means, the most, and bytes a second, in the steps asked for", async () => {
+  const node = await nodes.connect();
+  const runId = await aRunningRun(node);
+  const ages = [9, 8, 7, 6].map((tens) => tens * 10_000);
+  await history(
+    'run',
+    runId,
+    ages.map((agoMs, index) => ({ agoMs, cpu: index, rx: index * 10_000 })),
+  );
+  const from = new Date(Date.now() - 600_000).toISOString();
+  const path = `/v1/job-runs/${runId}/stats?from=${from}&to=${new Date().toISOString()}&step_ms=600000`;
+  const { points, step_ms } = await admin.ask<Series>('GET', path);
+  assert.equal(step_ms, 600_000);
+  const [point] = points;
+  assert.deepEqual(
+    [points.length, point?.cpu_cores, point?.cpu_cores_max, point?.memory_bytes],
+    [1, 1.5, 3, 1_000],
+  );
+  assert.deepEqual([point?.network_rx_bytes_per_second, point?.gpu_utilisation], [1_500, null]);
+  const fine = await admin.ask<Series>('GET', `${path.replace('600000', '10000')}`);
+  assert.deepEqual(
+    fine.points.map(({ cpu_cores }) => cpu_cores),
+    [0, 1, 2, 3],
+  );
+});
+
+test("a node's series goes on over the border between samples and averages, and counts nothing twice", async () => {
+  const node = await nodes.connect();
+  const ages = Array.from({ length: 3 * 12 }, (_, index) => index * 300_000 + 1_000);
+  const recent = ages.filter((agoMs) => agoMs < 70 * 60_000);
+  await history(
+    'node',
+    node.id,
+    recent.map((agoMs) => ({ agoMs, cpu: 2, rx: 0 })),
+  );
+  await enforceRetention(database, defaultRetention);
+  // Older than any slot: as averaged two hours ago.
+  await database.query(
+    "select flotilla_ensure_sample_days(flotilla_now() - interval '1 day', flotilla_now())",
+  );
+  await database.query(
+    `insert into node_sample_averages (node_id, at, sample_count, span_ms, cpu_cores, cpu_cores_max)
+     select $1, date_bin('5 minutes', flotilla_now() - ago * interval '1 millisecond', 'epoch'), 30, 300000, 4, 5
+     from unnest($2::integer[]) ago`,
+    [node.id, ages.filter((agoMs) => agoMs >= 80 * 60_000)],
+  );
+  const from = new Date(Date.now() - 3 * hour).toISOString();
+  const { points } = await admin.ask<Series>('GET', `/v1/nodes/${node.id}/stats?from=${from}&step_ms=300000`);
+  const levels = points.map(({ cpu_cores }) => cpu_cores);
+  assert.ok(levels.every((level) => level === 2 || level === 4) && points.length >= 33);
+  assert.ok(levels.indexOf(2) > levels.lastIndexOf(4), 'older ones first');
+  const times = points.map(({ timestamp_ms }) => timestamp_ms);
+  assert.deepEqual(
+    times,
+    [...new Set(times)].sort((a, b) => a - b),
+  );
+});
+
+test('samples that a crash of the database lost are stood in for by their averages', async () => {
+  const node = await nodes.connect();
+  await history('node', node.id, [{ agoMs: 20 * 60_000, cpu: 3, rx: 0 }]);
+  await database.query("update rounds set done_to = '-infinity' where name = 'sample_averages'");
+  await enforceRetention(database, defaultRetention);
+  await database.query('delete from node_samples where node_id = $1', [node.id]);
+  const { points } = await admin.ask<Series>('GET', `/v1/nodes/${node.id}/stats`);
+  assert.deepEqual(
+    points.map(({ cpu_cores }) => cpu_cores),
+    [3],
+  );
+});
+
+test('a run that never used anything has no points, and wrong parameters are each named', async () => {
+  const node = await nodes.connect();
+  const { order } = await nodes.place(node);
+  const path = `/v1/job-runs/${order.run_uuid}/stats`;
+  assert.deepEqual((await admin.ask<Series>('GET', path)).points, []);
+  const refusal = await admin.refusal('GET', `${path}?from=yesterday&step_ms=x&til=2026`);
+  assert.deepEqual(
+    (refusal.details as { path: string }[]).map((it) => it.path),
+    ['from', 'step_ms', 'til'],
+  );
+  assert.equal((await admin.refusal('GET', `${path}?step_ms=100`)).status, 400);
 });
