@@ -37,6 +37,8 @@ export interface ApiDeps {
 /** What the API may know of the leader's passes, on whichever replica that is. */
 export interface SchedulingView {
   /** Resolves when a pass has looked at every job of the account, at the latest 200 ms after the newest submit. */
+  /** Streams that one account may hold on this replica; absent: the default. */
+  maxStreams?: number;
   awaitPass(accountId: string): Promise<void>;
   /** Where a PENDING job stood at the last pass; null when nobody knows. */
   queuePosition(jobId: string): Promise<number | null>;

@@ -9,6 +9,11 @@ export type Hint =
   | { kind: 'node'; nodeId: string }
   /** A job or its run changed: whoever waits for it should look. */
   | { kind: 'job'; jobId: string }
+  /** Something happened to an account that is no change of a job: whoever follows its events should look. */
+  | { kind: 'event' }
+  /** Somebody follows the log of this run: hubs tell of its new bytes for a while. */
+  | { kind: 'log_wanted'; runId: string }
+  | { kind: 'log'; runId: string }
   /** Public ports opened or closed: the gateways should look. */
   | { kind: 'ports' }
   /** Whoever holds the node's control connection asks its agent to dial `url` with the ticket, `count` times. */

@@ -285,10 +285,10 @@ const writeStates = {
           count(*)::integer as runs from input where is_release group by node_id) f
       where n.id = f.node_id and n.id in (select id from node_rows)
     )
-    insert into job_events (created_at, job_id, run_id, kind, from_status, to_status, actor, detail)
-    select flotilla_now(), e.job_id, e.run_id, e.kind, e.from_status, e.to_status, $4::jsonb, e.detail
+    insert into job_events (created_at, account_id, job_id, run_id, kind, from_status, to_status, actor, detail)
+    select flotilla_now(), j.account_id, e.job_id, e.run_id, e.kind, e.from_status, e.to_status, $4::jsonb, e.detail
     from json_to_recordset($3::json) as e(
-      job_id uuid, run_id uuid, kind text, from_status text, to_status text, detail jsonb)`,
+      job_id uuid, run_id uuid, kind text, from_status text, to_status text, detail jsonb) join jobs j on j.id = e.job_id`,
 };
 
 async function write(

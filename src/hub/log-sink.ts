@@ -19,9 +19,12 @@ interface SentChunk {
 }
 
 const maxBatch = 200;
+/** Longer than followers let pass before they ask again. */
+const wantedMs = 30_000;
 
 /** Stores chunks; one that cannot be stored is not acknowledged, and the agent sends it again after it reconnects. */
 export function createLogSink(deps: LogSinkDeps) {
+  const tell = createLogHints(deps.hints);
   const giveBack = (error: unknown, batch: SentChunk[]) => {
     deps.onError(error);
     for (const { session } of batch) session.close('log not stored');
@@ -33,7 +36,7 @@ export function createLogSink(deps: LogSinkDeps) {
       const bySession = Map.groupBy(batch, (entry) => entry.session);
       for (const [session, entries] of bySession) {
         const chunks = entries.map((entry) => entry.chunk);
-        await store(session, chunks, deps).catch((error) => {
+        await store(session, chunks, { ...deps, tell }).catch((error) => {
           if (error instanceof DatabaseUnavailable) throw error;
           giveBack(error, entries);
         });
@@ -42,7 +45,25 @@ export function createLogSink(deps: LogSinkDeps) {
   });
 }
 
-async function store(session: AgentSession, chunks: LogChunk[], deps: LogSinkDeps): Promise<void> {
+/** Of new bytes only followers are told: each hint to other replicas costs every commit a little. */
+function createLogHints(hints: Hints): (runId: string) => void {
+  const wantedUntilMs = new Map<string, number>();
+  hints.subscribe((hint) => {
+    if (hint.kind === 'log_wanted') wantedUntilMs.set(hint.runId, performance.now() + wantedMs);
+  });
+  return (runId) => {
+    const untilMs = wantedUntilMs.get(runId);
+    if (untilMs === undefined) return;
+    if (untilMs > performance.now()) hints.publish({ kind: 'log', runId });
+    else wantedUntilMs.delete(runId);
+  };
+}
+
+async function store(
+  session: AgentSession,
+  chunks: LogChunk[],
+  deps: LogSinkDeps & { tell: (runId: string) => void },
+): Promise<void> {
   const stored = await appendLogChunks(deps.database, {
     nodeId: session.identity.nodeId,
     cap: deps.cap,
@@ -56,5 +77,6 @@ async function store(session: AgentSession, chunks: LogChunk[], deps: LogSinkDep
   });
   for (const { runId, stream, offset } of stored) {
     session.send({ type: 'log_ack', run_uuid: runId, stream, offset });
+    deps.tell(runId);
   }
 }

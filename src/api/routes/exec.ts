@@ -63,6 +63,7 @@ async function sellTicket(request: FastifyRequest, deps: ApiDeps): Promise<ExecT
     await recordJobEvent(sql, { jobId: run.jobId, runId: run.id, kind: 'exec', actor, detail });
     return createTicket(sql, { ...ticket, secret, lifeMs: ticketLifeMs });
   });
+  deps.hints.publish({ kind: 'event' });
   const path = `/v1/job-runs/${run.id}/exec?ticket=${secret}`;
   return {
     object: 'exec_ticket',

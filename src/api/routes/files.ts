@@ -57,6 +57,7 @@ async function readFiles(request: FastifyRequest, reply: FastifyReply, deps: Api
   try {
     const actor = actorOf(caller);
     await recordJobEvent(deps.database, { ...run, kind: 'files_read', actor, detail: { path } });
+    deps.hints.publish({ kind: 'event' });
   } catch (error) {
     stream.destroy();
     throw error;
@@ -76,6 +77,7 @@ async function writeFiles(request: FastifyRequest, deps: ApiDeps): Promise<Files
       if (!(await claimNonce(sql, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
       await recordJobEvent(sql, { ...run, kind: 'files_written', actor, detail: { path } });
     });
+    deps.hints.publish({ kind: 'event' });
   } catch (error) {
     stream.destroy();
     throw error;

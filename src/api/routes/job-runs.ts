@@ -1,10 +1,9 @@
 // Routes of job runs: list without logs, one with its log as text, and slices of the log by byte offset.
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import Type from 'typebox';
 import { getJobRun, type JobRunRecord, listJobRuns } from '../../db/job-runs.ts';
 import { readLog } from '../../db/run-logs.ts';
 import { jobRunStatuses, jobStatuses } from '../../domain/job.ts';
-import { wholeCharacters } from '../../domain/utf8.ts';
 import {
   type JobRunDetail,
   JobRunDetail as JobRunDetailSchema,
@@ -14,9 +13,13 @@ import {
 import { type Caller, callerOf, requirePermission } from '../auth.ts';
 import type { ApiDeps } from '../deps.ts';
 import { notFound, validationFailed } from '../errors.ts';
+import type { EventStreams } from '../event-streams.ts';
 import { jobRunView } from '../job-view.ts';
 import { type FilterRules, parseListQuery } from '../list-query.ts';
+import type { LogFeed } from '../log-feed.ts';
+import { readLogPage } from '../log-page.ts';
 import { listOf, listQuerySchema, rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
+import { keepStream, lastEventId, streamParameters, wantsStream } from '../stream-parts.ts';
 
 const filters: FilterRules = {
   job_uuid: { kind: 'uuids', column: 'r.job_id' },
@@ -30,12 +33,12 @@ const tags = ['Job runs'];
 /** One answer's share of a log; the rest follows from next_offset. */
 const defaultSliceBytes = 1024 * 1024;
 const maxSliceBytes = 4 * 1024 * 1024;
-/** The longest character of UTF-8: a smaller slice might hold none, and its reader would never get on. */
-const minSliceBytes = 4;
 /** The log inside GET of one run; longer ones are read in slices. */
 const detailTailBytes = 4 * 1024 * 1024;
 
-export function jobRunRoutes(app: FastifyInstance, deps: ApiDeps): void {
+type RunDeps = ApiDeps & { eventStreams: EventStreams; logFeed: LogFeed };
+
+export function jobRunRoutes(app: FastifyInstance, deps: RunDeps): void {
   const list = {
     schema: {
       tags,
@@ -62,17 +65,23 @@ export function jobRunRoutes(app: FastifyInstance, deps: ApiDeps): void {
   app.get(
     '/v1/job-runs/:uuid/logs',
     {
+      config: { takesTicket: true },
       schema: {
         tags,
-        summary: 'Read the log of a job run from a byte offset',
+        summary: 'Read the log of a job run from a byte offset, or follow it as server-sent events',
+        description: logsDescription,
         params: uuidParams,
         querystring: logsQuery,
         response: { 200: JobRunLogs },
       },
     },
-    (request) => getLogs(request, deps),
+    (request, reply) => getLogs(request, reply, deps),
   );
 }
+
+const logsDescription =
+  'With `Accept: text/event-stream` the log is followed: each message is a piece as in the JSON answer, its id the next ' +
+  'byte. `Last-Event-ID` resumes there. `event: end` with reason `complete` comes after the last byte.';
 
 const logsQuery = Type.Object({
   offset: Type.Optional(Type.Integer({ minimum: 0, default: 0, description: 'bytes' })),
@@ -113,30 +122,17 @@ async function getRun(request: FastifyRequest, deps: ApiDeps): Promise<JobRunDet
   return { ...jobRunView(run, deps.gateway), logs: texts.join('') };
 }
 
-async function getLogs(request: FastifyRequest, deps: ApiDeps): Promise<JobRunLogs> {
+async function getLogs(request: FastifyRequest, reply: FastifyReply, deps: RunDeps): Promise<unknown> {
   const { offset, limit } = logRange(rawQueryOf(request));
   const run = await requireRun(request, deps);
-  const slice = await readLog(deps.database, {
-    runId: run.id,
-    offset,
-    limit: Math.max(limit, minSliceBytes),
-  });
-  const isComplete = run.releasedAtMs !== null;
-  const reachesEnd = slice.offset + slice.bytes.length >= slice.totalBytes;
-  // A character may continue in bytes that are still to come; at the very end it is shown as it is.
-  const bytes = isComplete && reachesEnd ? slice.bytes : wholeCharacters(slice.bytes);
-  const nextOffset = slice.offset + bytes.length;
-  return {
-    object: 'job_run_logs',
-    job_run_uuid: run.id,
-    text: Buffer.from(bytes).toString('utf8'),
-    offset: slice.offset,
-    next_offset: nextOffset,
-    total_bytes: slice.totalBytes,
-    gap: slice.gap,
-    is_complete: isComplete && nextOffset >= slice.totalBytes,
-    is_end_stored: run.isLogComplete,
-  };
+  if (!wantsStream(request)) return readLogPage(deps.database, run, { offset, limit });
+  const from = lastOffset(request) ?? offset;
+  const caller = callerOf(request);
+  const stream = deps.eventStreams.open(reply, caller);
+  await keepStream(stream, request, () =>
+    deps.logFeed.follow(stream, { ...run, accountId: caller.accountId }, from),
+  );
+  return reply;
 }
 
 async function requireRun(request: FastifyRequest, deps: ApiDeps): Promise<JobRunRecord> {
@@ -150,10 +146,18 @@ async function requireRun(request: FastifyRequest, deps: ApiDeps): Promise<JobRu
   return run;
 }
 
+function lastOffset(request: FastifyRequest): number | null {
+  const id = lastEventId(request);
+  if (id === null) return null;
+  if (/^\d{1,15}$/.test(id)) return Number(id);
+  throw validationFailed([{ path: 'Last-Event-ID', expected: 'a byte offset', received: id.slice(0, 40) }]);
+}
+
 function logRange(rawQuery: string): { offset: number; limit: number } {
   const range = { offset: 0, limit: defaultSliceBytes };
   const issues = [];
   for (const [name, value] of new URLSearchParams(rawQuery)) {
+    if (streamParameters.has(name)) continue;
     const number = /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
     if (name === 'offset' && number >= 0) range.offset = number;
     else if (name === 'limit' && number >= 1 && number <= maxSliceBytes) range.limit = number;
