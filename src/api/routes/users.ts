@@ -109,22 +109,31 @@ export function userRoutes(app: FastifyInstance, deps: ApiDeps): void {
 
 /** Every key may ask: clients do to see whether theirs works. */
 async function me(request: FastifyRequest, { database }: ApiDeps): Promise<Me> {
-  const { key, accountId } = callerOf(request);
+  const caller = callerOf(request);
+  const { key, accountId } = caller;
   refuseQuery(request);
   const account = await getAccount(database, accountId);
   const user = key.userId === null ? null : await getUser(database, { id: key.userId, accountId });
+  const person = user ?? personOf(caller);
   const name = account?.name ?? '';
   return {
     object: 'user',
     uuid: user?.id ?? accountId,
-    email: user?.email ?? null,
-    role: user?.role ?? null,
+    email: person?.email ?? null,
+    role: person?.role ?? null,
     account: { uuid: accountId, name },
     account_uuid: accountId,
     account_name: name,
     api_key_uuid: key.id,
     permissions: [...key.permissions],
   };
+}
+
+/** Whoever signed in with an identity provider, where they are no user of the account. */
+function personOf({ session }: Caller): Pick<Me, 'email' | 'role'> | null {
+  if (session?.holder.kind !== 'identity') return null;
+  const { email, preset } = session.holder.identity;
+  return { email, role: userRoles.find((role) => role === preset) ?? null };
 }
 
 async function create(request: FastifyRequest, deps: ApiDeps): Promise<User> {
