@@ -3,7 +3,9 @@ import { chmodSync, existsSync, readFileSync, renameSync, writeFileSync } from '
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { newKeyPair, presetPermissions } from '../api/key-presets.ts';
+import { keyDetail } from '../api/key-view.ts';
 import { createApiKey, findSigningKey } from '../db/api-keys.ts';
+import { writeAuditEntry } from '../db/audit-log.ts';
 import { createNode, findNodeByName } from '../db/nodes.ts';
 import { type KeyPreset, permissions } from '../protocol/api-key.ts';
 import { newId, newToken } from './ids.ts';
@@ -73,14 +75,28 @@ async function makeKey(
   options: { preset: KeyPreset; name: string; nodeId: string | null },
 ): Promise<{ public_key: string; secret_key: string }> {
   const pair = newKeyPair(newToken);
-  await createApiKey(database, vault, {
-    id: newId(),
-    accountId: account.id,
-    ...options,
-    ...pair,
-    permissions: options.preset === 'admin' ? permissions : presetPermissions[options.preset],
-    allowedIps: [],
-    expiresAtMs: null,
+  await database.transaction(async (sql) => {
+    const key = await createApiKey(sql, vault, {
+      id: newId(),
+      accountId: account.id,
+      ...options,
+      ...pair,
+      permissions: options.preset === 'admin' ? permissions : presetPermissions[options.preset],
+      allowedIps: [],
+      expiresAtMs: null,
+    });
+    await writeAuditEntry(sql, {
+      ...{
+        id: newId(),
+        accountId: account.id,
+        action: 'key_created',
+        subjectKind: 'api_key',
+        subjectId: key.id,
+      },
+      // Whoever has the data directory has the cluster.
+      actor: { kind: 'machine', host: hostname(), account_uuid: account.id },
+      detail: keyDetail(key),
+    });
   });
   return { public_key: pair.publicKey, secret_key: pair.secret };
 }

@@ -1,6 +1,7 @@
 // The audit log: one entry for every change of rights, whoever may read it, and what is found of one that was tampered with.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { recoverAdminKey } from '../../src/main/local-keys.ts';
 import type { Account } from '../../src/protocol/account.ts';
 import type { CreatedApiKey } from '../../src/protocol/api-key.ts';
 import type { AuditEntry, AuditVerification } from '../../src/protocol/audit.ts';
@@ -123,6 +124,13 @@ test('changes at the same time on two replicas make one chain, and none is lost'
   assert.equal(accepted, 30);
   const { is_right: isRight, entry_count: after } = await verify();
   assert.deepEqual([isRight, after], [true, before + accepted]);
+});
+
+test('a key made on the machine that holds the data is told of, too', async () => {
+  const { key } = await recoverAdminKey(server.storage, server.url);
+  const [entry] = (await list(admin)).data;
+  assert.deepEqual([entry?.action, entry?.actor.kind], ['key_created', 'machine']);
+  assert.equal(entry?.detail.public_key, key.public_key);
 });
 
 test('the log is append-only', async () => {
