@@ -24,6 +24,13 @@ export function rawBodyOf(request: FastifyRequest): RawBody {
   return rawBody ?? (body as RawBody | undefined | null) ?? noBody;
 }
 
+/** Of a request that nobody signs: what the route then checks. */
+export function unsignedBody(request: FastifyRequest): unknown {
+  const { problem, value } = rawBodyOf(request);
+  if (problem !== null) throw problem;
+  return value;
+}
+
 export function spooledBody(spooled: SpooledBody): RawBody {
   return { ...noBody, spooled };
 }

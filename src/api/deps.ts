@@ -6,6 +6,7 @@ import type { Vault } from '../db/vault.ts';
 import type { CapacityReader } from './capacity.ts';
 import type { LiveJobs } from './live-jobs.ts';
 import type { GatewayAddress } from './node-urls.ts';
+import type { OidcSettings } from './oidc.ts';
 import type { RunStreams } from './run-streams.ts';
 import type { Traffic } from './traffic.ts';
 
@@ -23,6 +24,10 @@ export interface ApiDeps {
   gateway: GatewayAddress;
   streams: RunStreams;
   traffic: Traffic;
+  /** null: nobody signs in by OpenID Connect. */
+  oidc: OidcSettings | null;
+  /** Where browsers reach this server: origin alone. */
+  publicUrl: () => string;
   /** Epoch milliseconds. */
   now: () => number;
   /** A fresh UUIDv7. */
@@ -32,13 +37,13 @@ export interface ApiDeps {
   /** Jobs of one account that may live at once. */
   maxLiveJobs: number;
   liveJobs: LiveJobs;
+  /** Streams that one account may hold on this replica; absent: the default. */
+  maxStreams?: number;
 }
 
 /** What the API may know of the leader's passes, on whichever replica that is. */
 export interface SchedulingView {
   /** Resolves when a pass has looked at every job of the account, at the latest 200 ms after the newest submit. */
-  /** Streams that one account may hold on this replica; absent: the default. */
-  maxStreams?: number;
   awaitPass(accountId: string): Promise<void>;
   /** Where a PENDING job stood at the last pass; null when nobody knows. */
   queuePosition(jobId: string): Promise<number | null>;

@@ -23,7 +23,10 @@ export function mayGrant({ key }: Caller, rights: KeyRights): void {
     throw denied(`cannot grant a higher rate than its own ${limit} requests a second`);
 }
 
-export function mayGrantPermissions(key: SigningKey, permissions: readonly Permission[]): void {
+export function mayGrantPermissions(
+  key: Pick<SigningKey, 'permissions'>,
+  permissions: readonly Permission[],
+): void {
   const missing = permissions.filter((permission) => !key.permissions.includes(permission));
   if (missing.length > 0) throw denied(`cannot grant what it lacks: ${missing.join(', ')}`);
 }

@@ -18,15 +18,20 @@ import { acceptTokens } from './bearer.ts';
 import { noBody, type RawBody, rawBodyOf, readBody, spooledBody } from './body.ts';
 import type { ApiDeps } from './deps.ts';
 import { ApiError, maxBodyBytes, toApiError, toErrorBody } from './errors.ts';
+import { EventFeed } from './event-feed.ts';
+import { defaultMaxStreams, EventStreams } from './event-streams.ts';
 import { createFailureThrottle } from './failure-throttle.ts';
 import { withJobReaders } from './job-views.ts';
-import { createKeyCache } from './key-cache.ts';
+import { createKeyCache, type KeyCache } from './key-cache.ts';
+import { LogFeed } from './log-feed.ts';
+import { createOidcProvider } from './oidc.ts';
 import { createRateLimit, isRateLimited } from './rate-limit.ts';
 import { createReadNonces } from './read-nonces.ts';
 import { accountRoutes } from './routes/accounts.ts';
 import { apiKeyRoutes } from './routes/api-keys.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { documentRoutes, openApiDocument, withErrorResponse } from './routes/documents.ts';
+import { eventRoutes } from './routes/events.ts';
 import { execRoutes } from './routes/exec.ts';
 import { fileRoutes } from './routes/files.ts';
 import { gpuRegistryRoutes } from './routes/gpu-registry.ts';
@@ -42,10 +47,12 @@ import { rateLimitRoutes } from './routes/rate-limit.ts';
 import { receiptRoutes } from './routes/receipts.ts';
 import { recipeRoutes } from './routes/recipes.ts';
 import { statsRoutes } from './routes/stats.ts';
-import { userRoutes } from './routes/users.ts';
 import { sessionRoutes, signInRoutes } from './routes/sign-in.ts';
-import { createSessionCache } from './session-cache.ts';
+import { oidcRoutes } from './routes/sign-in-oidc.ts';
+import { userRoutes } from './routes/users.ts';
+import { createSessionCache, type SessionCache } from './session-cache.ts';
 import { spool } from './spool.ts';
+import { callerOfTicket, hasTicket } from './stream-ticket.ts';
 import { createTokenKeys } from './token-keys.ts';
 import { createTokens } from './tokens.ts';
 
@@ -72,10 +79,20 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
   const keys = createKeyCache({ sql: deps.database, vault: deps.vault, hints: deps.hints, now: deps.now });
   const throttle = createFailureThrottle(deps.now);
   const tokenKeys = createTokenKeys(deps);
+  const sessions = createSessionCache({ sql: deps.database, hints: deps.hints, now: deps.now });
   const tokens = createTokens({
     ...{ ...deps, keys, tokenKeys, issuer: `urn:flotilla:${deps.clusterId}` },
-    sessions: createSessionCache({ sql: deps.database, hints: deps.hints, now: deps.now }),
+    sessions,
   });
+  const streamDeps = {
+    ...deps,
+    eventStreams: new EventStreams({ ...deps, maxPerAccount: deps.maxStreams ?? defaultMaxStreams }),
+    logFeed: new LogFeed(deps),
+    eventFeed: new EventFeed({
+      ...deps,
+      onError: (error) => options.log.warn({ err: error }, 'Events were not read; trying again.'),
+    }),
+  };
   const signInDeps = { ...deps, tokens };
   const byKey = createAuthenticator({ keys, throttle, now: deps.now });
   const authenticator = acceptTokens(byKey, { ...deps, tokens, throttle });
@@ -105,12 +122,13 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
     transform: ({ schema, url }) => ({ schema: withErrorResponse(schema), url }),
   });
   await app.register(async (signed) => {
-    signRoutes(signed, authenticator, deps);
+    signRoutes(signed, authenticator, { ...deps, keys, sessions });
     const jobDeps = withJobReaders(deps);
     jobRoutes(signed, jobDeps);
     recipeRoutes(signed, jobDeps);
     jobStopRoutes(signed, deps);
-    jobRunRoutes(signed, deps);
+    jobRunRoutes(signed, streamDeps);
+    eventRoutes(signed, streamDeps);
     receiptRoutes(signed, deps);
     execRoutes(signed, deps);
     fileRoutes(signed, deps);
@@ -128,9 +146,15 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
   });
   jwksRoutes(app, { tokenKeys });
   sessionRoutes(app, { ...signInDeps, throttle, authenticator });
+  oidcRoutes(app, { ...signInDeps, throttle, oidc: oidcDeps(deps) });
   documentRoutes(app);
   healthRoutes(app, deps);
   return { app, authenticator };
+}
+
+function oidcDeps({ oidc, publicUrl, now }: ApiDeps) {
+  if (oidc === null) return null;
+  return { provider: createOidcProvider(oidc, { now }), mappings: oidc.mappings, publicUrl };
 }
 
 function newFastify(deps: ApiDeps, { log, tls, trustedProxies }: ApiServerOptions): FastifyInstance {
@@ -154,12 +178,20 @@ function newFastify(deps: ApiDeps, { log, tls, trustedProxies }: ApiServerOption
 }
 
 /** Every route registered on `signed` needs a signature; plain reads spend their nonce here. */
-function signRoutes(signed: FastifyInstance, authenticator: Authenticator, deps: ApiDeps): void {
+function signRoutes(
+  signed: FastifyInstance,
+  authenticator: Authenticator,
+  deps: ApiDeps & { keys: KeyCache; sessions: SessionCache },
+): void {
   const readNonces = createReadNonces(deps.now);
   const rateLimit = createRateLimit({ sql: deps.database, now: deps.now });
   signed.addHook('preHandler', async (request) => {
     const raw = (request.body as RawBody | undefined) ?? noBody;
     Object.assign(request, { rawBody: raw, body: undefined });
+    if (hasTicket(request)) {
+      Object.assign(request, { caller: await callerOfTicket(request, deps) });
+      return;
+    }
     const caller = await authenticator.authenticate({
       method: request.method,
       url: request.raw.url ?? request.url,

@@ -1,14 +1,13 @@
 // From a request to stop to the order that is written: who asks, why, and with what grace.
 import type { StopOrder } from '../db/job-stops.ts';
-import type { Caller } from './auth.ts';
+import { actorOf, type Caller } from './auth.ts';
 
 export function stopOrderOf(
   caller: Caller,
   body: { reason?: string | null; stop_grace_ms?: number | null },
 ): StopOrder {
   const reason = body.reason || 'Cancelled by user';
-  const { id: key_uuid, publicKey: public_key } = caller.key;
-  const actor = { kind: 'key', key_uuid, public_key, address: caller.address };
+  const actor = actorOf(caller);
   return {
     accountId: caller.accountId,
     nonce: caller.nonce,

@@ -1,9 +1,9 @@
 // Access tokens: short-lived JWTs of a session, made and read; a token never does more than who signed in may do now.
 import { errors, jwtVerify, SignJWT } from 'jose';
-import type { SigningKey } from '../db/api-keys.ts';
 import type { Identity } from '../db/identities.ts';
 import type { Session } from '../db/sessions.ts';
 import { uuidPattern } from '../protocol/schema.ts';
+import type { CallerKey } from './auth.ts';
 import { ApiError } from './errors.ts';
 import type { KeyCache } from './key-cache.ts';
 import type { SessionCache } from './session-cache.ts';
@@ -11,18 +11,18 @@ import { type TokenKeys, tokenAlgorithm } from './token-keys.ts';
 
 export interface TokenHolder {
   /** The key that signed in, or the identity in the shape of one; its permissions are the token's. */
-  key: SigningKey;
+  key: CallerKey;
   session: Session;
   /** First part of the canonical string and key of the HMAC. */
   hmacKey: string;
 }
 
 export interface Tokens {
-  issue(session: Session, key: SigningKey): Promise<{ token: string; expiresAtMs: number }>;
+  issue(session: Session, key: CallerKey): Promise<{ token: string; expiresAtMs: number }>;
   /** Who holds it; ApiError token_expired, token_invalid or key_expired otherwise. Addresses are not looked at. */
   read(token: string): Promise<TokenHolder>;
   /** The key behind a session, or the identity in its shape, with what it may do now. */
-  keyOf(session: Session): Promise<SigningKey>;
+  keyOf(session: Session): Promise<CallerKey>;
 }
 
 interface TokenDeps {
@@ -52,7 +52,7 @@ export function createTokens(deps: TokenDeps): Tokens {
   };
 }
 
-async function issueToken(deps: TokenDeps, session: Session, key: SigningKey) {
+async function issueToken(deps: TokenDeps, session: Session, key: CallerKey) {
   const { id, key: privateKey } = await deps.tokenKeys.signing();
   const nowMs = deps.now();
   const expiresAtMs = Math.min(
@@ -128,7 +128,7 @@ async function verify(
   throw new ApiError('token_invalid', 'This access token lacks claims; sign in again.');
 }
 
-async function keyOfSession({ keys }: TokenDeps, { holder, permissions }: Session): Promise<SigningKey> {
+async function keyOfSession({ keys }: TokenDeps, { holder, permissions }: Session): Promise<CallerKey> {
   const key = holder.kind === 'key' ? await keys.find(holder.publicKey) : keyShapeOf(holder.identity);
   if (key === null)
     throw new ApiError('key_unknown', 'The API key that signed in is gone; sign in with another.');
@@ -136,7 +136,7 @@ async function keyOfSession({ keys }: TokenDeps, { holder, permissions }: Sessio
 }
 
 /** What the rest of the API asks of a key. */
-function keyShapeOf({ id, accountId, email, subject, permissions }: Identity): SigningKey {
+function keyShapeOf({ id, accountId, email, subject, permissions }: Identity): CallerKey {
   return {
     ...{
       id,
@@ -147,6 +147,6 @@ function keyShapeOf({ id, accountId, email, subject, permissions }: Identity): S
     },
     ...{ publicKey: '', nodeId: null, userId: null, allowedIps: [], rateLimitPerSecond: null },
     ...{ expiresAtMs: null, revokedAtMs: null, previousSecretUntilMs: null, createdAtMs: 0 },
-    ...{ secret: '', previousSecret: null, userRole: null },
+    userRole: null,
   };
 }

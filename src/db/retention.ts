@@ -3,6 +3,7 @@ import type { Database, Sql } from './database.ts';
 import { keepSamples } from './hardware-samples.ts';
 import { dropNodeEvents } from './node-events.ts';
 import { dropOldNonces } from './nonces.ts';
+import { dropOldSessions } from './sessions.ts';
 import { oneAtATime } from './start-lock.ts';
 
 export interface Retention {
@@ -26,6 +27,7 @@ export async function ensurePartitions(database: Database): Promise<void> {
 export async function enforceRetention(sql: Database, retention: Retention): Promise<void> {
   await ensurePartitions(sql);
   await dropOldNonces(sql);
+  await dropOldSessions(sql);
   await dropBefore(sql, 'run_logs', retention.logDays);
   await dropBefore(sql, 'job_events', retention.eventDays);
   await dropNodeEvents(sql, retention.eventDays);

@@ -10,6 +10,7 @@ import { createExecUpgrade } from '../api/exec-upgrade.ts';
 import { addressList } from '../api/job-request.ts';
 import { createLiveJobs } from '../api/live-jobs.ts';
 import { shipOfficialRecipes } from '../api/official-recipes.ts';
+import type { OidcSettings } from '../api/oidc.ts';
 import type { RunStreams } from '../api/run-streams.ts';
 import { type ApiServer, createApiServer } from '../api/server.ts';
 import { Traffic } from '../api/traffic.ts';
@@ -53,8 +54,14 @@ export interface ControlPlaneOptions {
   /** At a stop: how long to go on serving, not ready, before the listener closes. */
   drainDelayMs?: number;
   trustTenants?: boolean;
+  /** Absent or null: nobody signs in by OpenID Connect. */
+  oidc?: OidcSettings | null;
+  /** Where browsers reach the servers; absent or null: where this one listens. */
+  publicUrl?: string | null;
   /** Absent: the defaults. */
   gateway?: GatewaySettings;
+  /** Absent: the default. */
+  maxStreams?: number;
   /** Another way into containers than data connections. */
   streams?: RunStreams;
 }
@@ -133,9 +140,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       open: ({ nodeId, runId: runUuid }, { kind, request }) =>
         gateway.openStream(nodeId, { kind, runUuid, port: 0, request }),
     },
+    oidc: options.oidc ?? null,
+    publicUrl: () => options.publicUrl ?? url,
     now: Date.now,
     maxLiveJobs: defaultMaxLiveJobs,
     liveJobs: createLiveJobs(defaultMaxLiveJobs),
+    ...(options.maxStreams === undefined ? {} : { maxStreams: options.maxStreams }),
   };
   const api = await createApiServer(deps, {
     log,

@@ -67,6 +67,9 @@ export const authorisedRoutes: string[] = [
   'GET /v1/compute/ledger/verification',
   'GET /v1/accounts/{uuid}/balance',
   'POST /v1/accounts/{uuid}/credits',
+  'PUT /v1/accounts/{uuid}/prepaid',
+  'GET /v1/compute/billing',
+  'PUT /v1/compute/billing',
   'POST /v1/sign-in',
 ];
 
@@ -82,7 +85,7 @@ export const unsignedRoutes: string[] = [
 
 /** What belongs to the cluster: the same for every account that may see it, and changed by the cluster's admin alone. */
 export const clusterRoutes =
-  /^\w+ \/v1\/(gpu-registry|compute\/(rates|offers|ledger\/verification)|accounts\/\{uuid\}\/credits|cluster\/|audit-log\/verification)|^POST \/v1\/accounts$/;
+  /^\w+ \/v1\/(gpu-registry|compute\/(rates|offers|billing|ledger\/verification)|accounts\/\{uuid\}\/(credits|prepaid)|cluster\/|audit-log\/verification)|^POST \/v1\/accounts$/;
 
 /** What every key may ask, whatever its permissions: about itself. */
 export const selfRoutes: string[] = ['GET /v1/users/me'];

@@ -88,7 +88,12 @@ test('what was run by whom is in the events of the job', async () => {
   assert.deepEqual(events, [
     {
       job_id: run.jobId,
-      actor: { kind: 'key', key_uuid: server.adminKey.id, address: '127.0.0.1' },
+      actor: {
+        kind: 'key',
+        key_uuid: server.adminKey.id,
+        public_key: server.adminKey.publicKey,
+        address: '127.0.0.1',
+      },
       detail: { command: ['id', '-u'], tty: false },
     },
   ]);

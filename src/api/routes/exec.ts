@@ -5,7 +5,7 @@ import { getJobRun, type JobRunRecord } from '../../db/job-runs.ts';
 import { claimNonce } from '../../db/nonces.ts';
 import { createTicket } from '../../db/tickets.ts';
 import { ExecBody, type ExecRequest, ExecTicket } from '../../protocol/exec.ts';
-import { type Caller, callerOf, requirePermission } from '../auth.ts';
+import { actorOf, type Caller, callerOf, requirePermission } from '../auth.ts';
 import type { ApiDeps } from '../deps.ts';
 import { ApiError, nonceReused, notFound, validationFailed } from '../errors.ts';
 import { timestamp } from '../job-view.ts';
@@ -55,7 +55,7 @@ async function sellTicket(request: FastifyRequest, deps: ApiDeps): Promise<ExecT
     ]);
   }
   const secret = deps.newToken(ticketLength);
-  const actor = { kind: 'key', key_uuid: caller.key.id, address: caller.address };
+  const actor = actorOf(caller);
   const expiresAtMs = await deps.database.transaction(async (sql) => {
     if (!(await claimNonce(sql, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
     const ticket = { accountId: caller.accountId, runId: run.id, request: exec, actor };

@@ -8,7 +8,7 @@ import { recordJobEvent } from '../../db/job-events.ts';
 import { claimNonce } from '../../db/nonces.ts';
 import { type FilesRequest, filesWritten } from '../../protocol/data-streams.ts';
 import { FilesWritten } from '../../protocol/files.ts';
-import { type Caller, callerOf, requirePermission } from '../auth.ts';
+import { actorOf, callerOf, requirePermission } from '../auth.ts';
 import { rawBodyOf } from '../body.ts';
 import type { ApiDeps } from '../deps.ts';
 import { ApiError, nonceReused, unsupportedMediaType, validationFailed } from '../errors.ts';
@@ -150,8 +150,4 @@ function pathOf(rawQuery: string): string {
   throw validationFailed([
     { path: 'path', expected: 'one absolute path in the container, such as ?path=/tmp/results' },
   ]);
-}
-
-function actorOf(caller: Caller): Record<string, unknown> {
-  return { kind: 'key', key_uuid: caller.key.id, address: caller.address };
 }

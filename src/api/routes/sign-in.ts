@@ -4,7 +4,7 @@ import { claimNonce } from '../../db/nonces.ts';
 import { findSessionIdOfRefreshToken } from '../../db/refresh-tokens.ts';
 import { RefreshBody, SessionTokens, SignedOut, SignInBody, SignOutBody } from '../../protocol/sign-in.ts';
 import { type Authenticator, type Caller, callerOf, throttled } from '../auth.ts';
-import { rawBodyOf } from '../body.ts';
+import { rawBodyOf, unsignedBody } from '../body.ts';
 import { ApiError, nonceReused } from '../errors.ts';
 import type { FailureThrottle } from '../failure-throttle.ts';
 import { refuseQuery } from '../route-parts.ts';
@@ -130,10 +130,4 @@ async function sessionOf(
     'token_invalid',
     'An API key has no session to end: send a refresh_token, or the access token as Authorization: Bearer.',
   );
-}
-
-function unsignedBody(request: FastifyRequest): unknown {
-  const { problem, value } = rawBodyOf(request);
-  if (problem !== null) throw problem;
-  return value;
 }
