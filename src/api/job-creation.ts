@@ -6,6 +6,7 @@ import type { SubmitOutcome } from '../db/job-submit.ts';
 import { countLiveJobs, findJobByIdempotencyKey } from '../db/jobs.ts';
 import type { Job } from '../protocol/job.ts';
 import { type Caller, callerOf } from './auth.ts';
+import { insufficientCredit } from './credit-gate.ts';
 import { ApiError, nonceReused, validationFailed } from './errors.ts';
 import type { JobRequest } from './job-request.ts';
 import { jobView } from './job-view.ts';
@@ -19,6 +20,12 @@ export async function createJob(
 ): Promise<Job> {
   const caller = callerOf(request);
   const idempotency = idempotencyOf(request, caller);
+  if (await deps.creditGate.isBroke(caller.accountId)) {
+    // The repeat of a submit that was accepted is answered, whatever happened since.
+    const made = await findMade(idempotency, caller, deps);
+    if (made === null) throw insufficientCredit();
+    return made;
+  }
   await checkLiveJobs(caller, deps);
   const job = {
     ...{ id: deps.newId(), accountId: caller.accountId, ...wanted },
@@ -27,10 +34,8 @@ export async function createJob(
   };
   const outcome = await deps.submitter.submit({ ...job, nonce: caller.nonce, idempotency });
   if (outcome.kind !== 'key_used') return accepted(job, outcome, deps);
-  const first =
-    idempotency &&
-    (await findJobByIdempotencyKey(deps.database, deps.vault, { ...caller, key: idempotency.key }));
-  if (first) return replayed(first, idempotency.hash, deps);
+  const made = await findMade(idempotency, caller, deps);
+  if (made !== null) return made;
   // The key's first job is older than a day, and the key is free again by now.
   return accepted(job, await deps.submitter.submit({ ...job, nonce: null, idempotency }), deps);
 }
@@ -66,6 +71,18 @@ function accepted(job: SubmittedJob, outcome: SubmitOutcome, deps: JobDeps): Job
   return jobView(record, { pendingReason: null, gateway: deps.gateway });
 }
 
+interface Idempotency {
+  key: string;
+  hash: Buffer;
+}
+
+async function findMade(idempotency: Idempotency | null, caller: Caller, deps: JobDeps): Promise<Job | null> {
+  if (idempotency === null) return null;
+  const { key, hash } = idempotency;
+  const first = await findJobByIdempotencyKey(deps.database, deps.vault, { ...caller, key });
+  return first && replayed(first, hash, deps);
+}
+
 function replayed(first: { job: JobRecord; hash: Buffer }, hash: Buffer, deps: JobDeps): Promise<Job> {
   if (first.hash.equals(hash)) return oneJobView(first.job, deps);
   throw new ApiError(
@@ -77,7 +94,7 @@ function replayed(first: { job: JobRecord; hash: Buffer }, hash: Buffer, deps: J
   );
 }
 
-function idempotencyOf(request: FastifyRequest, caller: Caller): { key: string; hash: Buffer } | null {
+function idempotencyOf(request: FastifyRequest, caller: Caller): Idempotency | null {
   const key = request.headers['idempotency-key'];
   if (key === undefined) return null;
   if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key)) {

@@ -4,18 +4,25 @@ import { createJobReader, type JobReader } from '../db/jobs.ts';
 import { createReasonReader } from '../db/placement.ts';
 import { needOf, shapeKeyOf } from '../domain/placement-need.ts';
 import type { Job, PendingReason } from '../protocol/job.ts';
+import { type CreditGate, createCreditGate } from './credit-gate.ts';
 import type { ApiDeps } from './deps.ts';
 import { jobView } from './job-view.ts';
 
 export interface JobDeps extends ApiDeps {
   jobReader: JobReader;
+  creditGate: CreditGate;
   reasonsOf: (shapes: readonly string[]) => Promise<Map<string, PendingReason>>;
 }
 
 /** Readers that gather what is asked at the same time: one set for all routes. */
 export function withJobReaders(deps: ApiDeps): JobDeps {
   const { database, vault } = deps;
-  return { ...deps, jobReader: createJobReader(database, vault), reasonsOf: createReasonReader(database) };
+  return {
+    ...deps,
+    jobReader: createJobReader(database, vault),
+    reasonsOf: createReasonReader(database),
+    creditGate: createCreditGate(database),
+  };
 }
 
 export async function oneJobView(job: JobRecord, deps: JobDeps): Promise<Job> {

@@ -43,23 +43,32 @@ export async function listTransactions(
   return { items: rows.map(toTransaction), ...count };
 }
 
-/** What the account has left, and what its running runs cost since they were billed last. Micro-dollars; null: no such account. */
-export async function getBalance(
-  sql: Sql,
-  accountId: string,
-): Promise<{ balanceMicros: number; accruedMicros: number } | null> {
-  const [row] = await sql.query<{ balance: number; accrued: number }>(
+/** Micro-dollars. */
+export interface AccountBalance {
+  balanceMicros: number;
+  /** What its runs cost since they were billed last. */
+  accruedMicros: number;
+  /** An hour, of the runs that are under way. */
+  rateMicros: number;
+  isPrepaid: boolean;
+}
+
+/** null: no such account. */
+export async function getBalance(sql: Sql, accountId: string): Promise<AccountBalance | null> {
+  const [row] = await sql.query<{ balance: number; available: number; rate: number; is_prepaid: boolean }>(
     {
       name: 'get_balance',
-      text: `select coalesce(b.balance_micros, 0) as balance, coalesce((
-          select sum(flotilla_cost_micros(r.hourly_rate_micros, flotilla_billed_ms(r, flotilla_now())) - r.billed_micros)
-          from job_runs r where r.account_id = a.id and r.hourly_rate_micros > 0 and r.started_at is not null
-            and not r.is_billed), 0)::bigint as accrued
+      text: `select coalesce(b.balance_micros, 0) as balance, flotilla_available_micros(a.id) as available,
+          (select coalesce(sum(r.hourly_rate_micros), 0) from job_runs r where r.account_id = a.id
+            and r.hourly_rate_micros > 0 and r.started_at is not null and not r.is_billed and r.ended_at is null)::bigint as rate,
+          flotilla_is_prepaid(a) as is_prepaid
         from accounts a left join account_balances b on b.account_id = a.id where a.id = $1`,
     },
     [accountId],
   );
-  return row === undefined ? null : { balanceMicros: row.balance, accruedMicros: row.accrued };
+  if (row === undefined) return null;
+  const { balance, available, rate, is_prepaid: isPrepaid } = row;
+  return { balanceMicros: balance, accruedMicros: balance - available, rateMicros: rate, isPrepaid };
 }
 
 /** null: no such account. A negative amount takes credits back. */

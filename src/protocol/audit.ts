@@ -16,6 +16,8 @@ export const auditActions = [
   'credits_granted',
   'rates_set',
   'rate_limit_set',
+  'billing_set',
+  'prepaid_set',
   'gpu_registry_created',
   'gpu_registry_updated',
 ] as const;

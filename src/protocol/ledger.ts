@@ -28,6 +28,11 @@ export const Balance = Type.Object({
   available_balance: Type.Number({ description: 'credits less what runs cost since they were billed last' }),
   balance_usd: Type.Number({ description: 'sum of the transactions' }),
   accrued_usd: Type.Number({ description: 'cost of running runs that is not billed yet' }),
+  hourly_rate_usd: Type.Number({ description: 'what all its runs cost an hour at present' }),
+  prepaid: Type.Boolean({
+    description: 'it pays in advance: without credit nothing is started, and what runs is stopped',
+  }),
+  hours_left: Nullable(Type.Number({ description: 'how long the credit of a prepaid account lasts' })),
   currency: Type.Literal('USD'),
 });
 export type Balance = Static<typeof Balance>;

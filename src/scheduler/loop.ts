@@ -22,6 +22,7 @@ import { pause, type Timers } from '../domain/timers.ts';
 import { billDueRuns } from './billing.ts';
 import { enforceBudgets } from './budget.ts';
 import type { ClockWatch } from './clock-watch.ts';
+import { CreditWatch } from './credit.ts';
 import { Feed } from './feed.ts';
 import { drainNodes } from './node-drain.ts';
 import { NodeLoss } from './node-loss.ts';
@@ -68,6 +69,7 @@ interface Term {
   leadership: Leadership;
   workingSet: WorkingSet;
   prices: Prices;
+  credit: CreditWatch;
   feed: Feed;
   nodeLoss: NodeLoss;
   reasons: string;
@@ -167,6 +169,7 @@ export class Scheduler {
       leadership,
       workingSet,
       prices,
+      credit: new CreditWatch(this.#options, this.#actor(leadership)),
       feed: new Feed(database, workingSet, prices),
       nodeLoss: this.#watchNodes(leadership),
       reasons: '',
@@ -197,6 +200,7 @@ export class Scheduler {
     await drainNodes(this.#options, this.#actor(term.leadership));
     await billDueRuns(this.#options.database, this.#actor(term.leadership));
     await enforceBudgets(this.#options, this.#actor(term.leadership));
+    await term.credit.review();
     await term.nodeLoss.review();
   }
 
@@ -224,7 +228,9 @@ export class Scheduler {
 
   async #write(term: Term, { placements }: Plan): Promise<void> {
     const { database, vault, hints, newId, newToken } = this.#options;
-    const planned = placements.map((placement) => {
+    const unpaid = await term.credit.refuseUnpaid(placements.map(({ jobId }) => jobId));
+    const payable = placements.filter(({ jobId }) => !unpaid.has(jobId));
+    const planned = payable.map((placement) => {
       const runId = newId();
       const node = term.workingSet.nodes.get(placement.nodeId)?.node;
       const hourlyRateMicros = node === undefined ? 0 : term.prices.rateOf(placement, node);

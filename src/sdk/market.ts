@@ -1,5 +1,6 @@
 // The parts of the client for what jobs are made of and cost: recipes, GPU models, offers, money.
 import { randomUUID } from 'node:crypto';
+import type { BillingBody, BillingSettings, PrepaidBody } from '../protocol/billing.ts';
 import type {
   CreateGpuRegistryBody,
   GpuRegistryEntry,
@@ -57,6 +58,10 @@ export function ledgerOf(send: Send) {
     balance: (accountUuid: string) => send<Balance>('GET', `${path(accountUuid)}/balance`),
     credit: (accountUuid: string, body: CreditBody) =>
       send<LedgerTransaction>('POST', `${path(accountUuid)}/credits`, { body }),
+    billing: () => send<BillingSettings>('GET', '/v1/compute/billing'),
+    setBilling: (body: BillingBody) => send<BillingSettings>('PUT', '/v1/compute/billing', { body }),
+    setPrepaid: (accountUuid: string, body: PrepaidBody) =>
+      send<Balance>('PUT', `${path(accountUuid)}/prepaid`, { body }),
     verify: () => send<LedgerVerification>('GET', '/v1/compute/ledger/verification', { timeoutMs: 600_000 }),
   };
 }

@@ -24,12 +24,14 @@ import {
 import { reachOf } from '../account-scope.ts';
 import { recordChange } from '../audit-entry.ts';
 import { actorOf, callerOf, requirePermission } from '../auth.ts';
+import { balanceView } from '../balance-view.ts';
 import type { ApiDeps } from '../deps.ts';
 import { nonceReused, notFound, validationFailed } from '../errors.ts';
 import { timestamp } from '../job-view.ts';
 import { type FilterRules, parseListQuery } from '../list-query.ts';
 import { listOf, listQuerySchema, rawQueryOf, refuseQuery, uuidOf, uuidParams } from '../route-parts.ts';
 import { bodyCheck } from '../validate.ts';
+import { billingRoutes } from './billing.ts';
 
 const filters: FilterRules = {
   kind: { kind: 'words', column: 't.kind', words: transactionKinds },
@@ -98,6 +100,7 @@ export function ledgerRoutes(app: FastifyInstance, deps: ApiDeps): void {
     },
     (request) => verify(request, deps),
   );
+  billingRoutes(app, deps);
 }
 
 async function balance(request: FastifyRequest, deps: ApiDeps): Promise<Balance> {
@@ -110,14 +113,7 @@ async function balance(request: FastifyRequest, deps: ApiDeps): Promise<Balance>
   const id = user?.accountId ?? named;
   const found = reach === null || reach === id ? await getBalance(deps.database, id) : null;
   if (found === null) throw notFound('account');
-  return {
-    object: 'account_balance',
-    account_uuid: id,
-    available_balance: toUsd(found.balanceMicros - found.accruedMicros),
-    balance_usd: toUsd(found.balanceMicros),
-    accrued_usd: toUsd(found.accruedMicros),
-    currency: 'USD',
-  };
+  return balanceView(id, found);
 }
 
 async function credit(request: FastifyRequest, deps: ApiDeps): Promise<LedgerTransaction> {

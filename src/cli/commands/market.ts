@@ -9,6 +9,7 @@ import { listPages, morePagesLine, type PageFlags } from '../list-pages.ts';
 import { type ApiFlags, integerFrom1, numberFrom0, withApiOptions } from '../options.ts';
 import { printJson, printLines, printTable } from '../output.ts';
 import { type Column, pairLines } from '../table.ts';
+import { addBilling } from './billing.ts';
 
 export function addMarketCommands(program: Command, cli: Cli) {
   addGpu(program, cli);
@@ -146,6 +147,7 @@ function addLedger(program: Command, cli: Cli) {
     },
   );
   addVerify(ledger, cli);
+  addBilling(ledger, cli);
 }
 
 function transactionColumns(nowMs: number): Column<LedgerTransaction>[] {
