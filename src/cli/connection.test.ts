@@ -57,9 +57,40 @@ test('the local server is found by its key file', async () => {
     /No key found in .*admin-key\.json: start a server here/,
   );
   const file = keyFile('admin-key.json', { public_key: 'pk_l', secret_key: 'sk_l', url: 'http://local:1' });
-  assert.equal((await findConnection(ioWith({}), {})).publicKey, 'pk_l');
+  const local = { url: 'http://local:1', publicKey: 'pk_l', secretKey: 'sk_l' };
+  assert.deepEqual(await findConnection(ioWith({}), {}), local);
   rmSync(file);
 });
+
+test('a session comes before the local key, after keys that were named, and goes to its own server alone', async () => {
+  const [session, local] = [
+    keyFile('session.json', {
+      ...{ url: 'http://signed-in:1', access_token: 'a.b.c', refresh_token: 'rt_x' },
+      expires_at: new Date(Date.now() + 600_000).toISOString(),
+    }),
+    keyFile('admin-key.json', { public_key: 'pk_l', secret_key: 'sk_l', url: 'http://local:1' }),
+  ];
+  const found = await findConnection(ioWith({}), {});
+  assert.ok('token' in found && found.url === 'http://signed-in:1');
+  assert.equal(await found.token(), 'a.b.c');
+  assert.ok('publicKey' in (await findConnection(ioWith({ FLOTILLA_KEY_FILE: named }), {})));
+  assert.ok('publicKey' in (await findConnection(ioWith({}), { keyFile: option })));
+  const elsewhere = await findConnection(ioWith({}), { url: 'http://elsewhere:1' });
+  assert.ok('publicKey' in elsewhere && elsewhere.publicKey === 'pk_l');
+  assert.ok('token' in (await findConnection(ioWith({ FLOTILLA_URL: 'http://signed-in:1/' }), {})));
+  for (const spoilt of ['{', '{}', '[]', 'null'])
+    await assert.rejects(
+      findConnection(ioWith({ FLOTILLA_DATA_DIR: spoiltFolder(spoilt) }), {}),
+      /sign in again/,
+    );
+  for (const file of [session, local]) rmSync(file);
+});
+
+function spoiltFolder(content: string): string {
+  const own = mkdtempSync(join(folder, 'spoilt-'));
+  writeFileSync(join(own, 'session.json'), content);
+  return own;
+}
 
 test('says what is missing or wrong', async () => {
   const half = ioWith({ FLOTILLA_PUBLIC_KEY: 'pk_e' });

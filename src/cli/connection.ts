@@ -1,9 +1,11 @@
-// Finds the server and the key that a command speaks with: options, then environment, then the local server's key file.
+// Finds the server and the key or session that a command speaks with: options, environment, "flotilla login", the local key file.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Credentials } from '../sdk/client.ts';
 import { UsageError } from './errors.ts';
 import type { Io } from './io.ts';
 import type { NodeKey } from './roles.ts';
+import { readSessionFile, sessionTokens } from './session-file.ts';
 
 export interface ConnectionOptions {
   url?: string;
@@ -12,12 +14,8 @@ export interface ConnectionOptions {
 }
 
 /** What the SDK's client is made of. `ca` is PEM text. */
-export interface Connection {
-  url: string;
-  publicKey: string;
-  secretKey: string;
-  ca?: string;
-}
+export type Connection = { url: string; ca?: string } & Credentials;
+type KeyConnection = { url: string; ca?: string; publicKey: string; secretKey: string };
 
 type Surroundings = Pick<Io, 'env' | 'homeDirectory' | 'isRoot'>;
 
@@ -35,17 +33,63 @@ export function defaultDataDirectory(io: Surroundings): string {
   return io.env.FLOTILLA_DATA_DIR || ownFolder;
 }
 
+/** The session of `flotilla login`. */
+export function sessionFileOf(io: Surroundings): string {
+  return join(defaultDataDirectory(io), 'session.json');
+}
+
 /** Throws UsageError with what to do when no key or no address is found. */
 export async function findConnection(io: Surroundings, options: ConnectionOptions): Promise<Connection> {
+  return (await findSession(io, options)) ?? findKeyConnection(io, options);
+}
+
+/** With a key, though there is a session. */
+export async function findKeyConnection(
+  io: Surroundings,
+  options: ConnectionOptions,
+): Promise<KeyConnection> {
   const key = await findKey(io, options);
-  const url = options.url || io.env.FLOTILLA_URL || key.url;
+  const { publicKey, secretKey } = key;
+  return { ...(await placeOf(io, options, key)), publicKey, secretKey };
+}
+
+/** Where to sign in: as named, else where somebody was signed in before, else the server of this machine. */
+export async function findServer(
+  io: Surroundings,
+  options: ConnectionOptions,
+): Promise<{ url: string; ca?: string }> {
+  if (options.url || io.env.FLOTILLA_URL) return placeOf(io, options, { url: null, ca: null });
+  const session = await readSessionFile(sessionFileOf(io)).catch(() => null);
+  return placeOf(io, options, session ?? (await findKey(io, options)));
+}
+
+/** A key that was named comes first, and the session's tokens go to its own server alone. */
+async function findSession(io: Surroundings, options: ConnectionOptions): Promise<Connection | null> {
+  const { env } = io;
+  if (options.keyFile || env.FLOTILLA_PUBLIC_KEY || env.FLOTILLA_SECRET_KEY || env.FLOTILLA_KEY_FILE) {
+    return null;
+  }
+  const file = sessionFileOf(io);
+  const session = await readSessionFile(file);
+  if (session === null) return null;
+  const place = await placeOf(io, options, session);
+  if (new URL(place.url).origin !== new URL(session.url).origin) return null;
+  return { ...place, token: sessionTokens(file) };
+}
+
+async function placeOf(
+  io: Surroundings,
+  options: ConnectionOptions,
+  known: { url: string | null; ca: string | null },
+): Promise<{ url: string; ca?: string }> {
+  const url = options.url || io.env.FLOTILLA_URL || known.url;
   if (!url) throw new UsageError('No server address: give --url, or set FLOTILLA_URL.');
   if (!/^https?:\/\//.test(url) || !URL.canParse(url)) {
     throw new UsageError(`"${url}" is not a server address: write it like http://127.0.0.1:7070.`);
   }
   const caFile = options.caFile || io.env.FLOTILLA_CA_FILE;
-  const ca = caFile ? await readText(caFile, 'certificate authority') : key.ca;
-  return { url, publicKey: key.publicKey, secretKey: key.secretKey, ...(ca ? { ca } : {}) };
+  const ca = caFile ? await readText(caFile, 'certificate authority') : known.ca;
+  return { url, ...(ca ? { ca } : {}) };
 }
 
 async function findKey(io: Surroundings, options: ConnectionOptions): Promise<Key> {
@@ -83,7 +127,7 @@ async function readLocalKey(file: string): Promise<Key> {
   } catch (error) {
     if (!isMissing(error)) throw error;
     throw new UsageError(
-      `No key found in ${file}: start a server here with "flotilla up", or name one elsewhere with --url and --key-file (or FLOTILLA_URL, FLOTILLA_PUBLIC_KEY and FLOTILLA_SECRET_KEY).`,
+      `No key found in ${file}: start a server here with "flotilla up", sign in with "flotilla login --url URL", or name one elsewhere with --url and --key-file (or FLOTILLA_URL, FLOTILLA_PUBLIC_KEY and FLOTILLA_SECRET_KEY).`,
       { cause: error },
     );
   }

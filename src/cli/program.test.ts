@@ -74,6 +74,8 @@ const plainServer = {
     allowedRanges: [],
     advertisedUrl: null,
   },
+  publicUrl: null,
+  oidc: null,
 };
 
 test('up and server take options, then environment, then defaults, and end with the code of the role', async () => {
@@ -122,7 +124,7 @@ test('up and server take options, then environment, then defaults, and end with 
         drainDelayMs: 5_000,
         trustTenants: false,
         lostAfterMs: null,
-        gateway: plainServer.gateway,
+        ...{ gateway: plainServer.gateway, publicUrl: null, oidc: null },
         isOnce: true,
         hasHello: false,
         dockerSocket: '/s',
@@ -315,7 +317,7 @@ test('node get says what the agent could not read or enforce', async () => {
       drain: null,
     },
     ...{ region_code: null, labels: {}, cpus: [], rams: [], hard_drives: [], job_run_count: 0, orphans: [] },
-    ...{ isolation: 'none', agent_version: '1' },
+    ...{ isolation: 'none', agent_version: '1', reputation: 50, latest_hardware_event: null },
     gpus: [{ ...gpu, is_quarantined: true, quarantine_reason: 'GPU GPU-1: it is no longer there.' }],
     current_hardware: { isolation_note: 'no iptables here', gpu_note: 'GPU 1 is in MIG mode.' },
   };

@@ -1,9 +1,12 @@
 // The whole command line: `flotilla` and its commands, with exit codes in place of exceptions.
 import { Command, CommanderError } from 'commander';
 import { type Cli, createCli } from './cli.ts';
+import { addAccountCommands } from './commands/account.ts';
+import { addAuditCommands } from './commands/audit.ts';
 import { addClusterCommands } from './commands/cluster.ts';
 import { addJobCommands } from './commands/job.ts';
 import { addKeyCommands } from './commands/key.ts';
+import { addLoginCommands } from './commands/login.ts';
 import { addMarketCommands } from './commands/market.ts';
 import { addNodeCommands } from './commands/node.ts';
 import { addRecipeCommands } from './commands/recipe.ts';
@@ -24,7 +27,7 @@ Examples:
   flotilla job stop UUID
 
 The server and the key are found by --url and --key-file, else FLOTILLA_URL with FLOTILLA_PUBLIC_KEY and
-FLOTILLA_SECRET_KEY, else FLOTILLA_KEY_FILE, else admin-key.json in the data directory of "flotilla up".`;
+FLOTILLA_SECRET_KEY, else FLOTILLA_KEY_FILE, else the session of "flotilla login", else admin-key.json in the data directory of "flotilla up".`;
 
 /** Runs the command in `args` (without the program's own name) and resolves to the exit code. */
 export async function runProgram(args: string[], roles: Roles, io: Io): Promise<number> {
@@ -61,7 +64,10 @@ export function buildProgram(cli: Cli): Command {
   addJobCommands(program, cli);
   addRecipeCommands(program, cli);
   addMarketCommands(program, cli);
+  addLoginCommands(program, cli);
+  addAccountCommands(program, cli);
   addKeyCommands(program, cli);
+  addAuditCommands(program, cli);
   addClusterCommands(program, cli);
   addTlsCommands(program, cli);
   return program;

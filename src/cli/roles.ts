@@ -24,6 +24,28 @@ export interface ServerOptions extends DatabaseOptions {
   /** Silence after which a node is lost; null: the default. */
   lostAfterMs: number | null;
   gateway: GatewayOptions;
+  /** Origin that browsers reach the servers by; null: where this one listens. */
+  publicUrl: string | null;
+  /** null: nobody signs in by OpenID Connect. */
+  oidc: OidcOptions | null;
+}
+
+/** The provider that people sign in with. */
+export interface OidcOptions {
+  issuer: string;
+  clientId: string;
+  /** null: a public client. */
+  clientSecretFile: string | null;
+  scope: string;
+  mappings: IdentityMapping[];
+}
+
+/** Whose claim has the value acts for the account with the preset's rights. */
+export interface IdentityMapping {
+  claim: string;
+  value: string;
+  account: string;
+  preset: string;
 }
 
 /** The public door to ports of containers; null is the default. */

@@ -17,6 +17,7 @@ import { type ControlPlane, startControlPlane } from './control-plane.ts';
 import { runHelloJob } from './hello-job.ts';
 import { openAdminKey, openNodeKey, recoverAdminKey } from './local-keys.ts';
 import { createLogger } from './logger.ts';
+import { oidcSettings } from './oidc-settings.ts';
 import { onShutdown, type Shutdown } from './shutdown.ts';
 import { openStorage, type Storage } from './storage.ts';
 
@@ -61,7 +62,13 @@ async function runEverything(
   const storage = await openStorage({ ...options, tell, log });
   closers.add(() => storage.close());
   const engineSocket = await openEngine(options);
-  const controlPlane = await startControlPlane({ ...options, storage, log, version });
+  const controlPlane = await startControlPlane({
+    ...options,
+    oidc: oidcSettings(options.oidc),
+    storage,
+    log,
+    version,
+  });
   closers.add(() => controlPlane.stop());
   const { key, file } = await openAdminKey(storage, controlPlane.url);
   tell(`admin key: ${file}`);
@@ -168,7 +175,13 @@ export async function server(options: ServerOptions, version: string): Promise<n
   try {
     const storage = await openStorage({ ...options, tell: (line) => log.info(line), log });
     closers.add(() => storage.close());
-    const controlPlane = await startControlPlane({ ...options, storage, log, version });
+    const controlPlane = await startControlPlane({
+      ...options,
+      oidc: oidcSettings(options.oidc),
+      storage,
+      log,
+      version,
+    });
     closers.add(() => controlPlane.stop());
     const { file } = await openAdminKey(storage, controlPlane.url);
     log.info({ file }, 'The admin key of this machine.');

@@ -28,7 +28,14 @@ export type CallOptions = {
   signal?: AbortSignal | undefined;
 };
 
-export type Caller = { url: URL; key: SigningKey; transport: HttpTransport; timeoutMs: number; edge: Edge };
+export type Caller = {
+  url: URL;
+  /** Asked before every try: a token may have been renewed since. */
+  key: () => Promise<SigningKey>;
+  transport: HttpTransport;
+  timeoutMs: number;
+  edge: Edge;
+};
 
 /** The parsed body of the answer, undefined for an empty one. Throws `ApiError` or `ConnectionError`. */
 export async function call(
@@ -57,12 +64,13 @@ async function tryOnce(
   const { method, signal, timeoutMs = caller.timeoutMs } = request;
   const url = targetOf(caller.url, request);
   const body = request.body === undefined ? undefined : encodeBody(request.body);
+  const key = await caller.key();
   const headers = {
     Accept: 'application/json',
     ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
     ...request.headers,
     ...signRequest({
-      key: caller.key,
+      key,
       method,
       path: url.pathname + url.search,
       body,

@@ -2,7 +2,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleepFor } from 'node:timers/promises';
-import type { ApiKey, CreateApiKeyBody, CreatedApiKey } from '../protocol/api-key.ts';
+import type { NodeEpoch } from '../protocol/epoch.ts';
 import type { ExecTicket } from '../protocol/exec.ts';
 import type { CancelJobBody, CreateJobBody, Job } from '../protocol/job.ts';
 import type { JobRun, JobRunDetail, JobRunLogs } from '../protocol/job-run.ts';
@@ -18,6 +18,9 @@ import type {
   RemoveNodeBody,
 } from '../protocol/node.ts';
 import type { Receipt } from '../protocol/receipt.ts';
+import type { SessionTokens, SignInBody } from '../protocol/sign-in.ts';
+import type { JobRunStats, NodeStats } from '../protocol/stats.ts';
+import { accountsOf, auditOf, keysOf, rateLimitOf, usersOf } from './access.ts';
 import { type Caller, type CallOptions, call, type Edge, targetOf } from './call.ts';
 import { type Exec, type ExecOptions, openExec } from './exec.ts';
 import { type FilesCaller, readFiles, type WriteFilesOptions, writeFiles } from './files.ts';
@@ -25,30 +28,32 @@ import { type FollowOptions, followLogs } from './follow-logs.ts';
 import { createHttpTransport, type HttpTransport } from './http-transport.ts';
 import { gpusOf, ledgerOf, recipesOf } from './market.ts';
 import type { ListQuery } from './query.ts';
+import { signingKeyOf, type TokenSource } from './sign-in.ts';
 import { type WaitOptions, waitForJob } from './wait-for-job.ts';
 
 export type ClientOptions = {
   /** Where the server listens, `http://127.0.0.1:7070`. */
   url: string;
-  publicKey: string;
-  secretKey: string;
   /** For each try of a call; 30 s when absent. */
   timeoutMs?: number;
   /** PEM of the authority that signed the server's certificate, when it is not a well-known one. */
   ca?: string | Buffer;
   transport?: HttpTransport;
   edge?: Partial<Edge>;
-};
+} & Credentials;
+
+/** A key pair, or access tokens of a session. */
+export type Credentials = { publicKey: string; secretKey: string } | { token: TokenSource };
 
 export type Client = ReturnType<typeof createClient>;
 
 /** Every call throws `ApiError` when the server refuses and `ConnectionError` when it cannot be reached. */
 export function createClient(options: ClientOptions) {
-  const { url, publicKey, secretKey, timeoutMs = 30_000, ca } = options;
+  const { url, timeoutMs = 30_000, ca } = options;
   const caller: FilesCaller = {
     ca,
     url: new URL(url),
-    key: { publicKey, secretKey },
+    key: keySource(options),
     transport: options.transport ?? createHttpTransport({ ca }),
     timeoutMs,
     edge: { ...defaultEdge, ...options.edge },
@@ -62,12 +67,31 @@ export function createClient(options: ClientOptions) {
     runs: runsOf(caller, request),
     nodes: nodesOf(request),
     keys: keysOf(request),
+    accounts: accountsOf(request),
+    users: usersOf(request),
+    audit: auditOf(request),
+    rateLimit: rateLimitOf(request),
+    /** With the key of this client: tokens for a while, with its rights or fewer. */
+    signIn: (body: SignInBody = {}) => request<SessionTokens>('POST', '/v1/sign-in', { body }),
     recipes: recipesOf(request),
     gpus: gpusOf(request),
     ledger: ledgerOf(request),
     close: () => caller.transport.close(),
   };
 }
+
+function keySource(credentials: Credentials): Caller['key'] {
+  if ('token' in credentials) return async () => signingKeyOf(await credentials.token());
+  const { publicKey, secretKey } = credentials;
+  return async () => ({ publicKey, secretKey });
+}
+
+/** Times of RFC 3339. */
+export type StatsRange = {
+  from?: string | undefined;
+  to?: string | undefined;
+  step_ms?: number | undefined;
+};
 
 type Send = <T>(method: string, path: string, options?: CallOptions) => Promise<T>;
 
@@ -118,6 +142,9 @@ function runsOf(caller: FilesCaller, send: Send) {
     get: (uuid: string) => send<JobRunDetail>('GET', path(uuid)),
     logs: (uuid: string, slice: Slice = {}) => logs(uuid, slice),
     receipt: (uuid: string) => send<Receipt>('GET', `${path(uuid)}/receipt`),
+    /** What it used over time: CPU, memory, GPUs, network, disk. */
+    stats: (uuid: string, range: StatsRange = {}) =>
+      send<JobRunStats>('GET', `${path(uuid)}/stats`, { query: { ...range } }),
     /** Calls `onChunk` with each piece of the log until the run has ended and its last byte was read. */
     followLogs: (
       uuid: string,
@@ -167,6 +194,9 @@ function nodesOf(send: Send) {
     create: (body: CreateNodeBody) => send<CreatedNode>('POST', '/v1/nodes', { body }),
     list: (query: ListQuery = {}) => send<ListEnvelope<Node>>('GET', '/v1/nodes', { query }),
     get: (uuid: string) => send<Node>('GET', itemPath('nodes', uuid)),
+    /** Of the last hour unless the range says otherwise. */
+    stats: (uuid: string, range: StatsRange = {}) =>
+      send<NodeStats>('GET', `${itemPath('nodes', uuid)}/stats`, { query: { ...range } }),
     cordon: (uuid: string, body: ChangeNodeBody = {}) => change(uuid, 'cordon', body),
     uncordon: (uuid: string, body: ChangeNodeBody = {}) => change(uuid, 'uncordon', body),
     /** No new work from now on; runs that are left at the deadline (default 1 h) are stopped. */
@@ -175,16 +205,10 @@ function nodesOf(send: Send) {
     acceptRestore: (uuid: string, body: ChangeNodeBody = {}) => change(uuid, 'accept-restore', body),
     /** 409 while it holds runs, or is lost without `force`. */
     remove: (uuid: string, body: RemoveNodeBody = {}) => change(uuid, 'remove', body),
+    epochs: (uuid: string, query: ListQuery = {}) =>
+      send<ListEnvelope<NodeEpoch>>('GET', `${itemPath('nodes', uuid)}/epochs`, { query }),
     events: (uuid: string, query: ListQuery = {}) =>
       send<ListEnvelope<NodeEvent>>('GET', `${itemPath('nodes', uuid)}/events`, { query }),
-  };
-}
-
-function keysOf(send: Send) {
-  return {
-    create: (body: CreateApiKeyBody) => send<CreatedApiKey>('POST', '/v1/api-keys', { body }),
-    list: (query: ListQuery = {}) => send<ListEnvelope<ApiKey>>('GET', '/v1/api-keys', { query }),
-    revoke: (uuid: string) => send<ApiKey>('DELETE', itemPath('api-keys', uuid)),
   };
 }
 

@@ -112,7 +112,7 @@ async function send(caller: FilesCaller, sent: Sent): Promise<IncomingMessage> {
   const headers = {
     ...sent.headers,
     ...signRequest({
-      key: caller.key,
+      key: await caller.key(),
       method: sent.method,
       path: url.pathname + url.search,
       bodySha256: sent.sha256,

@@ -3,7 +3,8 @@ import { createHmac, hash, randomBytes } from 'node:crypto';
 import { canonicalJson, escapeNonAscii } from '../domain/canonical-json.ts';
 import { preferredCanonical } from '../domain/canonical-request.ts';
 
-export type SigningKey = { publicKey: string; secretKey: string };
+/** `token`: an access token, whose claim hmac_key is then both keys. */
+export type SigningKey = { publicKey: string; secretKey: string; token?: string };
 
 export type RequestToSign = {
   key: SigningKey;
@@ -41,7 +42,7 @@ export function signRequest(request: RequestToSign): Record<string, string> {
     hashes,
   );
   return {
-    'X-API-Key': key.publicKey,
+    ...(key.token === undefined ? { 'X-API-Key': key.publicKey } : { Authorization: `Bearer ${key.token}` }),
     'X-Time': String(timeMs),
     'X-Nonce': nonce,
     'X-Signature': createHmac('sha256', key.secretKey).update(canonical).digest('hex'),

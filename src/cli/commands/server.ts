@@ -8,8 +8,9 @@ import { type GatewayFlags, gatewayOptions, withGatewayOptions } from '../gatewa
 import type { Io } from '../io.ts';
 import { collect, durationMs, port } from '../options.ts';
 import type { ServerOptions } from '../roles.ts';
+import { type SignInFlags, signInOptions, withSignInOptions } from '../sign-in-options.ts';
 
-export interface ServerFlags extends GatewayFlags {
+export interface ServerFlags extends GatewayFlags, SignInFlags {
   port?: number;
   host?: string;
   dataDir?: string;
@@ -34,7 +35,7 @@ export function addServerCommand(program: Command, cli: Cli) {
       'after',
       `${serverHelp}\n\nExample:\n  DATABASE_URL=postgres://… flotilla server --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem`,
     );
-  withGatewayOptions(withServerOptions(command)).action(async (flags: ServerFlags) => {
+  withSignInOptions(withGatewayOptions(withServerOptions(command))).action(async (flags: ServerFlags) => {
     cli.exitCode = await cli.roles.server(serverOptions(cli.io, flags));
   });
 }
@@ -86,6 +87,7 @@ export function serverOptions(io: Io, flags: ServerFlags): ServerOptions {
     trustTenants: flags.trustTenants ?? false,
     lostAfterMs: flags.nodeLostAfter ?? null,
     gateway: gatewayOptions(io, flags),
+    ...signInOptions(io, flags),
   };
 }
 

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { Cli } from '../cli.ts';
 import { withGatewayOptions } from '../gateway-options.ts';
 import { type AgentFlags, agentSettings, withAgentOptions } from '../node-options.ts';
+import { withSignInOptions } from '../sign-in-options.ts';
 import { type ServerFlags, serverHelp, serverOptions, withServerOptions } from './server.ts';
 
 interface UpFlags extends ServerFlags, AgentFlags {
@@ -25,7 +26,7 @@ export function addUpCommand(program: Command, cli: Cli) {
   withServerOptions(command)
     .option('--once', 'end after the hello job')
     .option('--no-hello', 'run no hello job');
-  withAgentOptions(withGatewayOptions(command)).action(async (flags: UpFlags) => {
+  withAgentOptions(withSignInOptions(withGatewayOptions(command))).action(async (flags: UpFlags) => {
     cli.exitCode = await cli.roles.up({
       ...serverOptions(cli.io, flags),
       ...agentSettings(flags),
