@@ -23,6 +23,7 @@ import { billDueRuns } from './billing.ts';
 import { enforceBudgets } from './budget.ts';
 import type { ClockWatch } from './clock-watch.ts';
 import { CreditWatch } from './credit.ts';
+import { EpochBooks } from './epochs.ts';
 import { Feed } from './feed.ts';
 import { drainNodes } from './node-drain.ts';
 import { NodeLoss } from './node-loss.ts';
@@ -70,6 +71,7 @@ interface Term {
   workingSet: WorkingSet;
   prices: Prices;
   credit: CreditWatch;
+  epochs: EpochBooks;
   feed: Feed;
   nodeLoss: NodeLoss;
   reasons: string;
@@ -170,6 +172,7 @@ export class Scheduler {
       workingSet,
       prices,
       credit: new CreditWatch(this.#options, this.#actor(leadership)),
+      epochs: new EpochBooks(this.#options.database, this.#options.monotonicNow),
       feed: new Feed(database, workingSet, prices),
       nodeLoss: this.#watchNodes(leadership),
       reasons: '',
@@ -201,6 +204,7 @@ export class Scheduler {
     await billDueRuns(this.#options.database, this.#actor(term.leadership));
     await enforceBudgets(this.#options, this.#actor(term.leadership));
     await term.credit.review();
+    await term.epochs.review();
     await term.nodeLoss.review();
   }
 

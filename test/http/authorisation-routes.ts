@@ -24,6 +24,7 @@ export const authorisedRoutes: string[] = [
   'GET /v1/nodes',
   'GET /v1/nodes/{uuid}',
   'GET /v1/nodes/{uuid}/events',
+  'GET /v1/nodes/{uuid}/epochs',
   'GET /v1/nodes/{uuid}/stats',
   'PUT /v1/nodes/{uuid}/cordon',
   'PUT /v1/nodes/{uuid}/uncordon',

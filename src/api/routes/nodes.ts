@@ -25,6 +25,7 @@ import { type FilterRules, parseListQuery } from '../list-query.ts';
 import { nodeEventView, nodeView } from '../node-view.ts';
 import { listOf, listQuerySchema, rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
 import { bodyCheck } from '../validate.ts';
+import { epochRoutes } from './epochs.ts';
 import { nodeChangeRoutes } from './node-changes.ts';
 
 const filters: FilterRules = {
@@ -108,6 +109,7 @@ export function nodeRoutes(app: FastifyInstance, deps: ApiDeps): void {
     },
   );
   nodeChangeRoutes(app, deps);
+  epochRoutes(app, deps);
 }
 
 const presentStatuses = nodeStatuses.filter((status) => status !== 'removed');

@@ -16,6 +16,7 @@ import { resolveNode } from '../resolve.ts';
 import { collectServers, serversOfEnvironment } from '../server-list.ts';
 import type { Column } from '../table.ts';
 import { pairLines } from '../table.ts';
+import { addNodeEpochs } from './node-epochs.ts';
 import { addNodeMaintenance } from './node-maintenance.ts';
 import { addAcceptRestore } from './node-restore.ts';
 
@@ -29,6 +30,7 @@ export function addNodeCommands(program: Command, cli: Cli) {
   addList(node, cli);
   addGet(node, cli);
   addNodeMaintenance(node, cli);
+  addNodeEpochs(node, cli);
   addAcceptRestore(node, cli);
 }
 

@@ -95,6 +95,7 @@ begin
     where r.released_at is null and r.ended_at is null;
   update jobs j set renewed_at = j.renewed_at + step
     where j.status in ('PENDING', 'ASSIGNED', 'RUNNING') and j.renewed_at is not null;
+  update node_spans s set began_at = s.began_at + step where s.ended_at is null;
   update budget_states s set active_at = s.active_at + step, seen_at = s.seen_at + step;
   update nodes n set drain_deadline_at = n.drain_deadline_at + step, drain_requested_at = n.drain_requested_at + step
     where n.drain_deadline_at is not null;
@@ -199,7 +200,7 @@ create function flotilla_node_hours(
       where s.node_id = node and s.began_at < to_at and (s.ended_at is null or s.ended_at > from_at)) * w.span),
     flotilla_range_ms((select range_agg(tstzrange(least(r.created_at, r.started_at, r.ended_at), coalesce(r.started_at, r.ended_at)))
       from runs r) * w.span),
-    flotilla_range_ms((select range_agg(tstzrange(r.started_at, greatest(r.started_at, r.ended_at)))
+    flotilla_range_ms((select range_agg(tstzrange(r.started_at, case when r.ended_at is not null then greatest(r.started_at, r.ended_at) end))
       from runs r where r.started_at is not null) * w.span)
   from week w
 $$;
