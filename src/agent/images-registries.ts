@@ -2,6 +2,7 @@
 import { lookup } from 'node:dns/promises';
 import { BlockList, isIP } from 'node:net';
 import { defaultRegistry, registryOf } from '../domain/image-reference.ts';
+import { privateRanges } from '../domain/private-ranges.ts';
 import { RuntimeError } from './runtime.ts';
 
 export type LookupAddresses = (host: string) => Promise<string[]>;
@@ -13,27 +14,6 @@ export interface RegistryRules {
 }
 
 const lookupMs = 10_000;
-
-// Source: the IANA special-purpose address registries for IPv4 and IPv6.
-const privateRanges = [
-  ['0.0.0.0', 8],
-  ['10.0.0.0', 8],
-  ['100.64.0.0', 10],
-  ['127.0.0.0', 8],
-  ['169.254.0.0', 16],
-  ['172.16.0.0', 12],
-  ['192.0.0.0', 24],
-  ['192.168.0.0', 16],
-  ['198.18.0.0', 15],
-  ['224.0.0.0', 3],
-  ['::', 127],
-  ['64:ff9b::', 96],
-  ['64:ff9b:1::', 48],
-  ['fc00::', 7],
-  ['fe80::', 10],
-  ['fec0::', 10],
-  ['ff00::', 8],
-] as const;
 
 const privateAddresses = new BlockList();
 for (const [network, prefix] of privateRanges) {

@@ -37,6 +37,8 @@ export interface ApiDeps {
   /** Jobs of one account that may live at once. */
   maxLiveJobs: number;
   liveJobs: LiveJobs;
+  /** What was expected of the URL of a webhook; null: it is right. */
+  webhookUrlProblem: (url: string) => string | null;
   /** Streams that one account may hold on this replica; absent: the default. */
   maxStreams?: number;
 }

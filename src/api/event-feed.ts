@@ -4,7 +4,7 @@ import type { Database } from '../db/database.ts';
 import { currentEventPosition, type EventBatch, type EventRecord, readEvents } from '../db/events.ts';
 import type { Hints } from '../db/hints.ts';
 import { type EventPosition, formatPosition } from '../domain/event-position.ts';
-import { eventView } from './event-view.ts';
+import { eventView } from '../protocol/event-view.ts';
 
 /** An event as every follower gets it: written once for all of them. */
 export interface FeedItem {

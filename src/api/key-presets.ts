@@ -15,6 +15,8 @@ export const presetPermissions: Record<KeyPreset, readonly Permission[]> = {
     'ledger:read',
     'recipes:read',
     'recipes:write',
+    'webhooks:read',
+    'webhooks:write',
   ],
   operator: ['nodes:read', 'nodes:write'],
   node: [],

@@ -20,11 +20,15 @@ const snapshot = fc
     const xips = [...new Set(running.filter((at) => at < length))].sort((a, b) => Number(a - b));
     return `${xmin}:${xmin + length}:${xips.map((at) => xmin + at).join(',')}`;
   });
-const position: fc.Arbitrary<EventPosition> = fc.record({
-  atMs: fc.nat(),
-  since: snapshot,
-  within: fc.option(fc.record({ until: snapshot, after: fc.nat() })),
-});
+const plain = { noNullPrototype: true };
+const position: fc.Arbitrary<EventPosition> = fc.record(
+  {
+    atMs: fc.nat(),
+    since: snapshot,
+    within: fc.option(fc.record({ until: snapshot, after: fc.nat() }, plain)),
+  },
+  plain,
+);
 
 test('a position that is written is read as the same', () => {
   fc.assert(fc.property(position, (it) => assert.deepEqual(parsePosition(formatPosition(it)), it)));

@@ -27,6 +27,8 @@ import { ClockWatch } from '../scheduler/clock-watch.ts';
 import { Scheduler } from '../scheduler/loop.ts';
 import { Passes } from '../scheduler/passes.ts';
 import { QueuePositions } from '../scheduler/queue-positions.ts';
+import { WebhookLoop } from '../webhooks/loop.ts';
+import { createTargetRules } from '../webhooks/target.ts';
 import { clientAddress } from './client-address.ts';
 import {
   advertisedUrl,
@@ -62,6 +64,8 @@ export interface ControlPlaneOptions {
   gateway?: GatewaySettings;
   /** Absent: the default. */
   maxStreams?: number;
+  /** Where webhooks may point beside public addresses: hosts, hosts with a port, addresses, CIDR ranges. */
+  allowedWebhooks?: readonly string[];
   /** Another way into containers than data connections. */
   streams?: RunStreams;
 }
@@ -115,6 +119,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     isLeader: () => scheduler.isLeader,
     positionOf: (jobId) => scheduler.queuePosition(jobId),
   });
+  const rules = createTargetRules(options.allowedWebhooks ?? []);
+  const webhooks = new WebhookLoop({
+    ...{ database, vault, hints, log, replicaId, rules, now: Date.now, random: Math.random },
+  });
   const traffic = new Traffic();
   const deps: ApiDeps = {
     version: options.version,
@@ -145,6 +153,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     now: Date.now,
     maxLiveJobs: defaultMaxLiveJobs,
     liveJobs: createLiveJobs(defaultMaxLiveJobs),
+    webhookUrlProblem: rules.problemOf,
     ...(options.maxStreams === undefined ? {} : { maxStreams: options.maxStreams }),
   };
   const api = await createApiServer(deps, {
@@ -190,7 +199,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     clearInterval(retention);
     traffic.stop();
     // First what another replica takes over, the lead and the agents, while balancers see that we are not ready.
-    await Promise.all([scheduler.stop(), hub.close(), pause(timers, options.drainDelayMs ?? 0)]);
+    await Promise.all([
+      scheduler.stop(),
+      webhooks.stop(),
+      hub.close(),
+      pause(timers, options.drainDelayMs ?? 0),
+    ]);
     await closeApi(api, async () => {
       const left = await traffic.quiet(requestPatienceMs);
       if (left > 0) log.warn({ requests: left }, 'Requests were under way for too long and are cut off.');
@@ -209,6 +223,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     throw error;
   }
   scheduler.start();
+  webhooks.start();
   log.info({ url, replica: replicaId }, 'The server listens.');
   return { url, gatewayHostname: deps.gateway.hostname, stop };
 }

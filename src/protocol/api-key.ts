@@ -20,6 +20,8 @@ export const permissions = [
   'recipes:read',
   'recipes:write',
   'ledger:read',
+  'webhooks:read',
+  'webhooks:write',
   'users:read',
   'users:write',
   'audit:read',

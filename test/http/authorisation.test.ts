@@ -33,7 +33,11 @@ async function things(): Promise<Record<string, string>> {
   const user = await admin.ask<{ uuid: string }>('POST', '/v1/users', {
     body: { email: 'own@example.org' },
   });
+  const webhook = await admin.ask<{ uuid: string }>('POST', '/v1/webhooks', {
+    body: { url: 'https://example.com/hook' },
+  });
   return {
+    webhooks: webhook.uuid,
     users: user.uuid,
     jobs: job.uuid,
     'job-runs': run.id,

@@ -12,7 +12,7 @@ import type { EventFeed } from '../event-feed.ts';
 import { followEvents } from '../event-follow.ts';
 import type { EventStream } from '../event-stream.ts';
 import type { EventStreams } from '../event-streams.ts';
-import { eventView } from '../event-view.ts';
+import { eventView } from '../../protocol/event-view.ts';
 import { timestamp } from '../job-view.ts';
 import { type FilterRules, parseListQuery } from '../list-query.ts';
 import { listOf, listQuerySchema, refuseQuery, uuidOf, uuidParams } from '../route-parts.ts';

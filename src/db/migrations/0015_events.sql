@@ -31,9 +31,9 @@ create table webhooks (
   disabled_reason text,
   -- The first failed attempt since the last one that succeeded.
   failing_since timestamptz,
-  -- What became deliveries already.
-  seen pg_snapshot not null default pg_current_snapshot(),
-  seen_at timestamptz not null default flotilla_now(),
+  -- Up to where events became deliveries: src/domain/event-position.ts.
+  position text not null,
+  position_at timestamptz not null default flotilla_now(),
   created_at timestamptz not null default flotilla_now(),
   updated_at timestamptz not null default flotilla_now()
 );

@@ -10,6 +10,7 @@ const allowed: Record<string, readonly string[]> = {
   scheduler: ['domain', 'db'],
   api: ['domain', 'protocol', 'db'],
   hub: ['domain', 'protocol', 'db'],
+  webhooks: ['domain', 'protocol', 'db'],
   ingress: ['domain', 'protocol'],
   gateway: ['domain', 'protocol', 'db', 'ingress'],
   agent: ['domain', 'protocol', 'ingress'],
