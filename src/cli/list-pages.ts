@@ -1,6 +1,8 @@
 // Reads a list page by page, or one page of it.
+import type { Command } from 'commander';
 import type { ListEnvelope } from '../protocol/list.ts';
 import type { ListQuery } from '../sdk/query.ts';
+import { integerFrom1 } from './options.ts';
 
 const pageSize = 50;
 
@@ -8,6 +10,14 @@ export interface PageFlags {
   limit?: number;
   page?: number;
   all?: true;
+}
+
+/** What a command that lists takes for them. */
+export function withPageOptions(command: Command, noun: string): Command {
+  return command
+    .option('--limit <n>', `${noun} on a page, at most 50`, integerFrom1)
+    .option('--page <n>', 'page, from 1', integerFrom1)
+    .option('--all', 'every page');
 }
 
 /** The page asked for, or with `all` everything as one page; an item that moved between pages comes once. */

@@ -2,6 +2,7 @@
 import type { ApiKey } from '../protocol/api-key.ts';
 import type { JobRun } from '../protocol/job-run.ts';
 import type { Node } from '../protocol/node.ts';
+import type { User } from '../protocol/user.ts';
 import type { Client } from '../sdk/client.ts';
 import { NotFoundError, UsageError } from './errors.ts';
 import { listPages } from './list-pages.ts';
@@ -78,6 +79,17 @@ export async function resolveNode(client: Client, reference: string): Promise<No
   const node = data.find((it) => it.name === reference);
   if (!node) throw new NotFoundError(`There is no node "${reference}": see "flotilla node list".`);
   return node;
+}
+
+/** The uuid of the user that `reference` names: their uuid or e-mail address. */
+export async function resolveUser(client: Client, reference: string): Promise<string> {
+  if (uuid.test(reference)) return reference.toLowerCase();
+  const { data } = await listPages<User>((query) => client.users.list(query), { all: true });
+  const user = data.find(
+    (it) => it.removed_at === null && it.email.toLowerCase() === reference.toLowerCase(),
+  );
+  if (!user) throw new NotFoundError(`There is no user "${reference}": see "flotilla user list".`);
+  return user.uuid;
 }
 
 /** The uuid of the key that `reference` names: its uuid or its public key. */

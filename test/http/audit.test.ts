@@ -160,7 +160,7 @@ test('whoever owns the database cannot change, take out or cut off an entry unse
     ['account_id', 'null'],
     ['action', "'key_revoked'"],
     ['subject_id', 'null'],
-  ]) {
+  ] as const) {
     await tamper('create table kept as select * from audit_log where sequence = 1');
     await tamper(`update audit_log set ${column} = ${value} where sequence = 1`);
     assert.deepEqual(

@@ -5,7 +5,7 @@ import type { LedgerTransaction } from '../../protocol/ledger.ts';
 import type { Offer } from '../../protocol/offer.ts';
 import type { Cli } from '../cli.ts';
 import { formatAge } from '../duration.ts';
-import { listPages, morePagesLine, type PageFlags } from '../list-pages.ts';
+import { listPages, morePagesLine, type PageFlags, withPageOptions } from '../list-pages.ts';
 import { type ApiFlags, integerFrom1, numberFrom0, withApiOptions } from '../options.ts';
 import { printJson, printLines, printTable } from '../output.ts';
 import { type Column, pairLines } from '../table.ts';
@@ -15,13 +15,6 @@ export function addMarketCommands(program: Command, cli: Cli) {
   addGpu(program, cli);
   addOffer(program, cli);
   addLedger(program, cli);
-}
-
-function withPages(command: Command, noun: string): Command {
-  return command
-    .option('--limit <n>', `${noun} on a page, at most 50`, integerFrom1)
-    .option('--page <n>', 'page, from 1', integerFrom1)
-    .option('--all', 'every page');
 }
 
 const usd = (amount: number | null) => (amount === null ? '-' : amount.toFixed(amount < 0.1 ? 4 : 2));
@@ -39,7 +32,7 @@ function addGpu(program: Command, cli: Cli) {
     .command('gpu')
     .summary('GPU models and prices')
     .description('GPU models and their prices.');
-  const list = withPages(gpu.command('list').alias('ls'), 'models')
+  const list = withPageOptions(gpu.command('list').alias('ls'), 'models')
     .description('Lists the known GPU models with VRAM, price and how many are free.')
     .option('--available', 'models with a free card only')
     .option('--min-vram <gb>', 'with at least so much VRAM', numberFrom0)
@@ -85,7 +78,7 @@ const offerColumns: Column<Offer>[] = [
 ];
 
 function addOffer(program: Command, cli: Cli) {
-  const command = withPages(
+  const command = withPageOptions(
     program.command('offers').summary('what could be had right now, and its price'),
     'offers',
   )
@@ -120,7 +113,7 @@ function addLedger(program: Command, cli: Cli) {
     .command('ledger')
     .summary('usage and credits')
     .description('Usage, credits, and the check that they are what the runs say.');
-  const list = withPages(ledger.command('list').alias('ls'), 'transactions').description(
+  const list = withPageOptions(ledger.command('list').alias('ls'), 'transactions').description(
     'Lists the account’s transactions, newest first.',
   );
   withApiOptions(list, 'print an array of API objects').action(async (flags: ApiFlags & PageFlags) => {
