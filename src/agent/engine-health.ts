@@ -27,7 +27,7 @@ const flappingMs = 60_000;
 const maxNoteLength = 1_000;
 
 const ways = 'submit the job again, or allow retries with max_retry_count';
-const engineRestarted: RunError = {
+export const engineRestarted: RunError = {
   code: 'engine_restarted',
   message: `The container engine of the node was restarted and ended the container with it; ${ways}.`,
 };

@@ -1,18 +1,11 @@
 // One executor per kind of step: what the rules ask for, done against the runtime.
-import type { AgentMessage, Inventory, LogChunk, RunError } from '../protocol/agent-messages.ts';
 import { cleanUp, processesLeft } from './clean-up.ts';
-import { type Clock, sleep } from './clock.ts';
-import { containerSpec, type NodeIdentity, pullOrder, secretsOf } from './container-order.ts';
-import { tellWithout } from './docker-errors.ts';
-import type { EngineHealth } from './engine-health.ts';
-import type { GpuGuard } from './gpu-guard.ts';
-import type { Images } from './images.ts';
-import type { AgentLog } from './log.ts';
+import { sleep } from './clock.ts';
+import { pullOrder } from './container-order.ts';
+import type { ExecutorDeps } from './executor-deps.ts';
 import { LogShipper } from './log-shipper.ts';
-import type { RunTarget, Step, Work } from './next-steps.ts';
-import type { Outbox } from './outbox.ts';
+import type { Step, Work } from './next-steps.ts';
 import { lastLines, runEvent } from './run-events.ts';
-import { prepareRun } from './run-preparation.ts';
 import {
   giveUp,
   newRecord,
@@ -23,36 +16,11 @@ import {
   type RunRecord,
   tookStep,
 } from './run-record.ts';
-import { type ContainerState, type Runtime, RuntimeError } from './runtime.ts';
-import { volumeMounts } from './volumes.ts';
+import type { ContainerState, Runtime } from './runtime.ts';
+import { createAndStart, pull } from './start-run.ts';
+import { toRunError, warn } from './step-failures.ts';
 
-export interface ExecutorDeps {
-  runtime: Runtime;
-  clock: Clock;
-  log: AgentLog;
-  outbox: Outbox;
-  send: (message: AgentMessage) => boolean;
-  sendLog: (chunk: LogChunk) => boolean;
-  identity: () => NodeIdentity;
-  inventory: () => Inventory;
-  /** Reads the node anew and tells the server what changed. */
-  refreshInventory: () => Promise<void>;
-  images: Images;
-  gpuGuard: GpuGuard;
-  engine: EngineHealth;
-  records: Map<string, RunRecord>;
-  targets: Map<string, RunTarget>;
-  /** Takes a run out of the loop. */
-  forget: (record: RunRecord) => void;
-  /** Something changed: look again. */
-  wake: () => void;
-  /** Reads the list of containers again. */
-  resync: () => Promise<void>;
-}
-
-/** An engine that does not answer is waited for this long before a run fails for it; a restart takes ten seconds. */
-const engineFailureMs = 30_000;
-const engineRetryMs = 1_000;
+const inspectAgainMs = 1_000;
 const lastLineCount = 10;
 
 const sentences = {
@@ -134,112 +102,6 @@ function noteTrouble(record: RunRecord, error: unknown): void {
   record.trouble = harmless.has(code) ? null : message;
 }
 
-function warn(
-  deps: ExecutorDeps,
-  record: RunRecord,
-  { error, action }: { error: unknown; action: string },
-): void {
-  const reason = toRunError(record, error).message;
-  deps.log.warn({ run_uuid: record.runUuid, attempt: record.attempt, action, reason }, 'step failed');
-}
-
-/** Code and sentence that may leave the node: no secret of the run in it. */
-function toRunError(record: RunRecord, error: unknown): RunError {
-  const secrets = record.desired === null ? [] : secretsOf(record.desired.container);
-  if (error instanceof RuntimeError) return { code: error.code, message: tellWithout(secrets, error) };
-  const engineText = error instanceof Error ? error.message : String(error);
-  const wrapped = new RuntimeError('engine_error', 'The container engine failed.', { engineText });
-  return { code: wrapped.code, message: tellWithout(secrets, wrapped) };
-}
-
-/** An engine that is away is waited for; any other failure ends the run. */
-function failStart(deps: ExecutorDeps, record: RunRecord, error: unknown): void {
-  const nowMs = deps.clock.nowMs();
-  warn(deps, record, { error, action: 'start' });
-  if (error instanceof RuntimeError && error.isRetryable) {
-    record.engineFailingSinceMs ??= nowMs;
-    if (nowMs - record.engineFailingSinceMs < engineFailureMs) {
-      record.retryAtMs = nowMs + engineRetryMs;
-      return;
-    }
-  }
-  giveUp(record, toRunError(record, error), nowMs);
-}
-
-async function pull(deps: ExecutorDeps, record: RunRecord): Promise<void> {
-  if (record.desired === null) return;
-  const abort = new AbortController();
-  record.pullAbort = abort;
-  record.isPullAborted = false;
-  try {
-    record.image = await prepareRun(deps, record.desired, {
-      onProgress: (progress) => reportProgress(deps, record, progress),
-      signal: abort.signal,
-    });
-    record.isImageReady = true;
-    record.engineFailingSinceMs = null;
-  } catch (error) {
-    if (!abort.signal.aborted) failStart(deps, record, error);
-  } finally {
-    record.pullAbort = null;
-  }
-}
-
-function reportProgress(deps: ExecutorDeps, record: RunRecord, progress: RunRecord['progress']): void {
-  record.progress = progress;
-  const { runUuid, attempt } = record;
-  const event = () => runEvent('preparing', record, deps.clock.nowMs());
-  deps.outbox.add({ runUuid, attempt, kind: 'preparing', event });
-}
-
-async function createAndStart(deps: ExecutorDeps, record: RunRecord): Promise<void> {
-  try {
-    if (record.container === 'absent') await create(deps, record);
-    if (record.containerId !== null) await claimGpus(deps, record);
-    // A stop that came meanwhile must not be followed by a start.
-    const isWanted = deps.targets.get(record.runUuid)?.kind === 'run' && record.error === null;
-    if (record.containerId === null || !isWanted) return;
-    await deps.runtime.startContainer(record.containerId);
-    record.container = record.container === 'created' ? 'running' : record.container;
-    record.engineFailingSinceMs = null;
-  } catch (error) {
-    failStart(deps, record, error);
-  }
-  // Not awaited as work: a stop may overtake it. It also finds what ended before its events were heard.
-  record.needsInspect = record.containerId !== null;
-}
-
-async function claimGpus(deps: ExecutorDeps, record: RunRecord): Promise<void> {
-  const gpuUuids = record.desired?.gpu_uuids ?? [];
-  if (gpuUuids.length === 0) return;
-  try {
-    await deps.gpuGuard.begin(record.runUuid, gpuUuids);
-  } catch (error) {
-    // The server does not know of it, or it would not have placed the run there.
-    await deps.refreshInventory().catch(() => {});
-    throw error;
-  }
-}
-
-async function create(deps: ExecutorDeps, record: RunRecord): Promise<void> {
-  if (record.desired === null || record.image === null) return;
-  const spec = containerSpec(record.desired, {
-    identity: deps.identity(),
-    inventory: deps.inventory(),
-    imageId: record.image.imageId,
-    volumes: volumeMounts(record.desired),
-  });
-  try {
-    record.containerId = await deps.runtime.createContainer(spec);
-    record.container = 'created';
-    deps.images.release(record.runUuid);
-  } catch (error) {
-    // An earlier life of this agent made it, or an answer was lost: the list will show it.
-    if (error instanceof RuntimeError && error.code === 'name_taken') await deps.resync();
-    throw error;
-  }
-}
-
 async function signal(deps: ExecutorDeps, record: RunRecord): Promise<void> {
   if (record.containerId === null) return;
   const { runtime, clock } = deps;
@@ -309,7 +171,7 @@ function startInspect(deps: ExecutorDeps, record: RunRecord): void {
   inspect(deps, record)
     .catch(async (error: unknown) => {
       warn(deps, record, { error, action: 'inspect' });
-      await sleep(deps.clock, engineRetryMs);
+      await sleep(deps.clock, inspectAgainMs);
       record.needsInspect = true;
     })
     .finally(() => {

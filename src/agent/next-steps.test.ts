@@ -101,6 +101,13 @@ test('a run that the server knows as running and that is not there has disappear
   ]);
 });
 
+test('a container that is gone after its start was asked for is not started again', () => {
+  const gone = { isImageReady: true, isStartAsked: true } as const;
+  expectSteps(aRun({ ...gone, needsInspect: true, container: 'created' }), { target: run }, ['inspect']);
+  expectSteps(aRun(gone), { target: run }, ['give_up container_disappeared']);
+  expectSteps(aRun({ ...gone, container: 'created' }), { target: run }, ['create_and_start']);
+});
+
 test('no more than four containers start at once', () => {
   const runs = Array.from({ length: 9 }, (_, n) => aRun({ runUuid: `run-${n}`, isImageReady: true }));
   if (runs[0] !== undefined) runs[0].work = 'create_and_start';

@@ -2,7 +2,8 @@
 //
 // INVARIANTS
 // - A stop is sticky and never followed by a start: `create_and_start` and `pull` come only from a `run` target.
-// - A container is started once: after a start whose outcome is unknown, an inspect comes before anything else.
+// - A container is started once: after a start whose outcome is unknown, an inspect comes before anything else, and where
+//   there is no container then, the run is given up: it may have run, and somebody removed it.
 // - A container that ran is removed only after its exit report and its last log byte are acknowledged, or after
 //   `logBoundMs` of connected waiting: else a killed agent would lose both. Kill list and orphans skip this.
 // - `released` is reported only when the container is gone, a look at the machine after that found nothing of the run,
@@ -38,6 +39,8 @@ export interface RunCurrent {
   runUuid: string;
   attempt: number;
   container: 'absent' | 'created' | 'running' | 'exited';
+  /** The engine was asked to start it: it may have run, whatever is seen of it. */
+  isStartAsked: boolean;
   /** The engine said when it started: it ran. */
   hasStart: boolean;
   /** Exit code and times are read. */
@@ -265,16 +268,22 @@ function giveUp(run: RunCurrent): Step {
   return {
     runUuid: run.runUuid,
     kind: 'give_up',
-    code: run.hasStart ? 'container_disappeared' : 'cancelled',
+    code: mayHaveRun(run) ? 'container_disappeared' : 'cancelled',
   };
 }
 
+/** Where no container is any more, nobody can tell whether the start was carried out. */
+function mayHaveRun(run: RunCurrent): boolean {
+  return run.hasStart || (run.isStartAsked && run.container === 'absent');
+}
+
 function startSteps(run: RunCurrent, mayStart: boolean, look: Look): Step[] {
-  if (run.hasStart || !mayStart) {
+  // Until it is known what became of the last start, another could run the program twice.
+  if (!run.hasStart && (run.needsInspect || run.isInspecting)) return [];
+  if (mayHaveRun(run) || !mayStart) {
     return [{ runUuid: run.runUuid, kind: 'give_up', code: 'container_disappeared' }];
   }
-  // Until it is known what became of the last start, another could run the program twice.
-  if (run.needsInspect || run.isInspecting || !look.isDue(run.retryAtMs)) return [];
+  if (!look.isDue(run.retryAtMs)) return [];
   if (run.container === 'absent' && !run.isImageReady) return [step(run, 'pull')];
   if (look.freeStarts <= 0) return [];
   look.freeStarts -= 1;

@@ -49,6 +49,7 @@ export function newRecord(runUuid: string, attempt: number): RunRecord {
     runUuid,
     attempt,
     container: 'absent',
+    isStartAsked: false,
     hasStart: false,
     hasExit: false,
     error: null,
