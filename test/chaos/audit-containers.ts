@@ -169,7 +169,7 @@ function endProblems(evidence: Evidence, run: RunRow, life: ContainerLife | unde
     return [];
   }
   if (run.status !== 'FAILED' || program === undefined) return [];
-  const hadFault = (kinds: readonly FaultKind[]) => hadFaultDuring(evidence, run, kinds);
+  const hadFault = (kinds: readonly FaultKind[]) => hadFaultDuring(evidence, { run, life, kinds });
   // An engine that was killed before it wrote an exit code down knows none.
   if (run.exit_code === 255 && hadFault(engineDeaths)) return [];
   const wasExit = run.code === 'exited' || run.code === 'out_of_memory';
@@ -181,12 +181,32 @@ function endProblems(evidence: Evidence, run: RunRow, life: ContainerLife | unde
   if (run.code === 'cut_off' && nodeOf(evidence, run)?.stopsWhenCutOff) return [];
   if (hadFault([...engineDeaths, 'docker_hang', 'agent_kill', 'container_kill'])) return [];
   const told = `${run.code}, exit code ${run.exit_code}`;
-  return [say(`FAILED (${told}) without a fault of its node: ${run.reason?.slice(0, 150)}`)];
+  return [
+    say(
+      `FAILED (${told}) without a fault of its node: ${run.reason?.slice(0, 150)}; ${faultsNear(evidence, run)}`,
+    ),
+  ];
 }
 
-function hadFaultDuring(evidence: Evidence, run: RunRow, kinds: readonly FaultKind[]): boolean {
+/** The faults of the node around the run's end, each with its distance to it. */
+function faultsNear({ faults, nodes }: Evidence, run: RunRow): string {
+  const node = nodes.find(({ uuid }) => uuid === run.node_id);
+  const atMs = run.ended_at ?? run.released_at ?? 0;
+  const near = faults.filter(
+    ({ target, fromMs }) => target.endsWith(`-${node?.number}`) && Math.abs(fromMs - atMs) < 60_000,
+  );
+  const list = near.map(({ kind, fromMs }) => `${kind} ${Math.round(fromMs - atMs)} ms`);
+  return `faults of its node from its end: ${list.join(', ') || 'none'}`;
+}
+
+function hadFaultDuring(
+  evidence: Evidence,
+  { run, life, kinds }: { run: RunRow; life: ContainerLife | undefined; kinds: readonly FaultKind[] },
+): boolean {
   const node = nodeOf(evidence, run);
-  const toMs = run.ended_at ?? run.released_at ?? Date.now();
+  const told = run.ended_at ?? run.released_at ?? Date.now();
+  // The engine's own stamp, where there is one: the database stamps a report as it arrives, less the age that it tells.
+  const toMs = Math.max(told, life?.diedAtMs ?? 0);
   const fromMs = run.started_at ?? toMs - 60_000;
   return node !== undefined && faultsOn(evidence, node, { kinds, fromMs, toMs }).length > 0;
 }

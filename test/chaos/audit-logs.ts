@@ -1,4 +1,5 @@
 // What the logs must hold after a chaos run: each line that a program wrote, once and in order, up to its end.
+import { readFileSync } from 'node:fs';
 import type { Client } from '../../src/sdk/client.ts';
 import { type Evidence, engineDeaths, type Finding, faultsOn, nodeOf, type RunRow } from './findings.ts';
 import { outputProblem } from './programs.ts';
@@ -9,13 +10,21 @@ export interface LogAudit {
   byteCount: number;
   /** Logs that are not as written, of runs whose engine was killed meanwhile: the engine itself loses what it had read. */
   engineLossCount: number;
+  /** Of runs whose engine says itself that it did not wait for the end of a log: it does after ten seconds, on a machine with too much to do. */
+  engineHasteCount: number;
 }
 
 const readersAtOnce = 6;
 
 /** Reads every log through the API. */
 export async function auditLogs(client: Client, evidence: Evidence): Promise<LogAudit> {
-  const audit: LogAudit = { findings: [], runCount: 0, byteCount: 0, engineLossCount: 0 };
+  const audit: LogAudit = {
+    findings: [],
+    runCount: 0,
+    byteCount: 0,
+    engineLossCount: 0,
+    engineHasteCount: 0,
+  };
   const left = evidence.runs.filter(({ job_id }) => evidence.acknowledged.has(job_id));
   const readNext = async (): Promise<void> => {
     for (let run = left.pop(); run !== undefined; run = left.pop()) {
@@ -51,6 +60,10 @@ async function auditLog(
     audit.engineLossCount += 1;
     return;
   }
+  if (hadEngineHaste(evidence, run)) {
+    audit.engineHasteCount += 1;
+    return;
+  }
   const finding = { kind: 'log', text: `${program.kind}, ${run.status}: ${problem}` } as const;
   audit.findings.push({ ...finding, jobUuid: run.job_id, runUuid: run.id, node: run.node_id });
 }
@@ -61,6 +74,18 @@ function hadEngineDeath(evidence: Evidence, run: RunRow): boolean {
   const toMs = run.released_at ?? Date.now();
   const fromMs = run.started_at ?? toMs;
   return node !== undefined && faultsOn(evidence, node, { kinds, fromMs, toMs }).length > 0;
+}
+
+const hasteLine = /^time="([^"]+)".*Logger didn't exit in time: logs may be truncated/gm;
+
+function hadEngineHaste(evidence: Evidence, run: RunRow): boolean {
+  const node = nodeOf(evidence, run);
+  if (node === undefined || run.started_at === null) return false;
+  const [fromMs, toMs] = [run.started_at, run.released_at ?? Date.now()];
+  const times = [...readFileSync(node.engineLog, 'utf8').matchAll(hasteLine)].map(([, at = '']) =>
+    Date.parse(at),
+  );
+  return times.some((atMs) => atMs >= fromMs && atMs <= toMs);
 }
 
 async function readLog(client: Client, runUuid: string): Promise<string> {

@@ -24,6 +24,7 @@ export interface ChaosNode {
   link: Link;
   /** Which GPUs the engine gave to which container. */
   gpuLog: string;
+  engineLog: string;
 }
 
 /** The one cable between the node and the servers. */
@@ -64,7 +65,8 @@ export async function startNode(order: NodeOrder): Promise<ChaosNode> {
   closers.push(() => balancer.close());
   const socketPath = join(folder, 'docker.sock');
   const gpuLog = join(folder, 'gpus.log');
-  const engine = startEngine(machine, order, { socketPath, gpuLog });
+  const engineLog = join(folder, 'dockerd.log');
+  const engine = startEngine(machine, order, { socketPath, gpuLog, engineLog });
   await until(`the engine of node ${number}`, () => askEngine<{ ID: string }>(socketPath, '/info'));
   await importImage(socketPath, order.image);
   const name = `node-${number}`;
@@ -85,6 +87,7 @@ export async function startNode(order: NodeOrder): Promise<ChaosNode> {
     agent,
     link,
     gpuLog,
+    engineLog,
   };
 }
 
@@ -114,7 +117,7 @@ function layCable(machine: Machine, number: number): Link {
 function startEngine(
   machine: Machine,
   { folder, number, hasLiveRestore, closers }: NodeOrder,
-  { socketPath, gpuLog }: { socketPath: string; gpuLog: string },
+  { socketPath, gpuLog, engineLog }: { socketPath: string; gpuLog: string; engineLog: string },
 ): Daemon {
   const pidFile = join(folder, 'docker.pid');
   const execRoot = join(folder, 'exec');
@@ -122,7 +125,7 @@ function startEngine(
   const env = plainEnvironment();
   const daemon = new Daemon({
     name: `dockerd-${number}`,
-    logFile: join(folder, 'dockerd.log'),
+    logFile: engineLog,
     command: [
       ...machine.inside,
       'dockerd',

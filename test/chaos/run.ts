@@ -200,7 +200,12 @@ async function audit(
       ({ teardown_state: state }) => state ?? '',
     ),
     receipts: receipts.states,
-    logs: { runs: logs.runCount, bytes: logs.byteCount, engineLosses: logs.engineLossCount },
+    logs: {
+      runs: logs.runCount,
+      bytes: logs.byteCount,
+      engineLosses: logs.engineLossCount,
+      engineHaste: logs.engineHasteCount,
+    },
     faults: countFaults(faults),
     emptyShims: shims.filter(({ isEmptyShim }) => isEmptyShim).length,
     restMs: run.restMs,
