@@ -199,6 +199,13 @@ export async function listNodeRuns(sql: Sql, vault: Vault, nodeIds: readonly str
   return rows.map((row) => toNodeRun(row, vault));
 }
 
+/** Returns when what is being written of the node's runs by somebody else is written. */
+export async function awaitRunWrites(sql: Sql, nodeId: string): Promise<void> {
+  const text =
+    'select from job_runs where node_id = $1 and released_at is null order by job_id, id for share';
+  await sql.query({ name: 'await_run_writes', text }, [nodeId]);
+}
+
 function toNodeRun(row: NodeRunRow, vault: Vault): NodeRun {
   return {
     nodeId: row.node_id,

@@ -18,6 +18,8 @@ export interface LockedRun {
   cpuCount: number;
   ramBytes: number;
   storageBytes: number;
+  /** The life of its node's agent that said hello last; null: none ever did. */
+  sessionId: string | null;
 }
 
 export interface LockedRow {
@@ -66,6 +68,7 @@ export interface LockedRow {
   cpu_count: number;
   ram_bytes: number;
   storage_bytes: number;
+  session_id: string | null;
 }
 
 const lockRunsStatement = {
@@ -79,8 +82,8 @@ const lockRunsStatement = {
       r.node_id, r.attempt, r.status, r.desired, r.run_deadline_at, r.started_at, r.ended_at, r.released_at,
       r.exit_code, r.exit_signal, r.is_oom_killed, r.status_reason, r.status_detail, r.teardown_state,
       r.teardown_requested_at, r.teardown_deadline_at, r.stop_grace_ms, r.progress, r.image_digest, r.container_id, r.receipt,
-      r.cpu_count, r.ram_bytes, r.storage_bytes
-    from job_runs r join jobs j on j.id = r.job_id
+      r.cpu_count, r.ram_bytes, r.storage_bytes, n.session_id
+    from job_runs r join jobs j on j.id = r.job_id join nodes n on n.id = r.node_id
     where r.id = any ($1::uuid[]) order by j.id, r.id for update of j, r`,
 };
 
@@ -119,6 +122,7 @@ export function toLockedRun(row: LockedRow): LockedRun {
     cpuCount: row.cpu_count,
     ramBytes: row.ram_bytes,
     storageBytes: row.storage_bytes,
+    sessionId: row.session_id,
     run: toRunState(row),
   };
 }

@@ -22,10 +22,10 @@ import {
   toLockedRun,
 } from './run-event-rows.ts';
 
-/** An event for one run. `from` fences: reports of another node or another attempt change nothing. */
+/** An event for one run. `from` fences: reports of another node, attempt or life of the agent change nothing. */
 export interface RunLifeEvent {
   runId: string;
-  from: { nodeId: string; attempt: number } | null;
+  from: { nodeId: string; attempt: number; sessionId?: string | null } | null;
   /** Only if its node is lost still, or past the deadline of its drain: it may have come back since somebody looked. */
   onlyWhileNodeIs?: NodeCondition;
   /** `nowMs` is the database's time; agents report ages, and this turns them into times. */
@@ -47,6 +47,8 @@ export type AppliedEvent =
       isReleased: boolean;
     }
   | { kind: 'ignored'; why: string }
+  /** Another life of its agent has said hello since; what this one did may be undone or done again. */
+  | { kind: 'outdated' }
   /** The run is unknown or belongs to another node. */
   | { kind: 'refused' };
 
@@ -105,9 +107,9 @@ interface Decided {
 /** What the runs that may start with these events want of the gateway. */
 function portsWanted(events: readonly RunLifeEvent[], { runs }: Locked): PortsWanted[] {
   const wanted = events.flatMap(({ runId, from, publish = [] }): PortsWanted[] => {
-    const run = runs.get(runId)?.run;
-    const mayStart = run?.status === 'ASSIGNED' || run?.status === 'PREPARING';
-    const isReporter = from === null || (from.nodeId === run?.nodeId && from.attempt === run.attempt);
+    const held = runs.get(runId);
+    const mayStart = held?.run.status === 'ASSIGNED' || held?.run.status === 'PREPARING';
+    const isReporter = held !== undefined && refusalOf(from, held) === null;
     return publish.length > 0 && mayStart && isReporter ? [{ runId, ports: publish }] : [];
   });
   // A report that came twice takes ports once.
@@ -141,9 +143,8 @@ function decideOne(
   const held = locked.runs.get(item.runId);
   const job = held && locked.jobs.get(held.jobId);
   if (held === undefined || job === undefined) return { kind: 'refused' };
-  if (item.from !== null && item.from.nodeId !== held.run.nodeId) return { kind: 'refused' };
-  if (item.from !== null && item.from.attempt !== held.run.attempt)
-    return { kind: 'ignored', why: 'another attempt' };
+  const refusal = refusalOf(item.from, held);
+  if (refusal !== null) return refusal;
   const condition = item.onlyWhileNodeIs;
   if (condition !== undefined && nodes.get(held.run.nodeId)?.[condition] !== true)
     return { kind: 'ignored', why: `its node is not ${condition} any more` };
@@ -174,6 +175,14 @@ function decideOne(
     run: outcome.run,
     isReleased,
   };
+}
+
+/** null: whoever tells it may. */
+function refusalOf(from: RunLifeEvent['from'], { run, sessionId }: LockedRun): AppliedEvent | null {
+  if (from === null) return null;
+  if (from.nodeId !== run.nodeId) return { kind: 'refused' };
+  if (from.sessionId !== undefined && from.sessionId !== sessionId) return { kind: 'outdated' };
+  return from.attempt === run.attempt ? null : { kind: 'ignored', why: 'another attempt' };
 }
 
 function eventOf({ runId, event }: RunLifeEvent, withoutPort: ReadonlySet<string>, nowMs: number): LifeEvent {

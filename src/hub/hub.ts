@@ -8,7 +8,7 @@ import type { Cluster } from '../db/cluster.ts';
 import type { Database } from '../db/database.ts';
 import { countRefused } from '../db/gateway-ports.ts';
 import type { Hint, Hints } from '../db/hints.ts';
-import { listNodeRuns, type NodeRun } from '../db/job-runs.ts';
+import { awaitRunWrites, listNodeRuns, type NodeRun } from '../db/job-runs.ts';
 import { connectNode } from '../db/node-leases.ts';
 import { updateInventory } from '../db/nodes.ts';
 import { defaultLogCap } from '../db/run-logs.ts';
@@ -260,6 +260,7 @@ export class Hub {
       );
       return;
     }
+    session.lifeId = hello.session_uuid;
     session.knowsOthers = (hello.server_count ?? 1) > 1;
     const connected = await connectNode(database, {
       nodeId,
@@ -287,6 +288,8 @@ export class Hub {
       session,
       hello.containers.map((container) => container.run_uuid),
     );
+    // Reports of an earlier life of this agent count no more from here on.
+    await awaitRunWrites(database, nodeId);
     const runs = await listNodeRuns(database, vault, [nodeId]);
     session.send({ type: 'desired', is_complete: true, runs: runs.map(toDesiredRun) });
     for (const run of runs) session.sentOrders.set(run.runId, orderOf(run));

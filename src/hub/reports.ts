@@ -58,7 +58,11 @@ async function writeReports(batch: readonly NodeReport[], deps: ReportDeps): Pro
   const [portStates, lifeReports] = partition(batch);
   const events = lifeReports.map((report) => ({
     runId: report.runId,
-    from: { nodeId: report.session.identity.nodeId, attempt: report.attempt },
+    from: {
+      nodeId: report.session.identity.nodeId,
+      attempt: report.attempt,
+      sessionId: report.session.lifeId,
+    },
     event: (nowMs: number) => toLifeEvent(report.event, nowMs - (deps.monotonicNow() - report.receivedAtMs)),
     publish: report.event.kind === 'running' ? report.event.ports : [],
     imageSizeBytes: report.event.kind === 'running' ? report.event.image_size_bytes : null,
@@ -66,7 +70,8 @@ async function writeReports(batch: readonly NodeReport[], deps: ReportDeps): Pro
   const applied = await applyRunEvents(deps.database, events, { kind: 'node' });
   for (const [index, report] of lifeReports.entries()) {
     const isStuck = report.event.kind === 'teardown' && report.event.step === 'stuck';
-    if (isStuck && applied[index]?.kind !== 'refused') await cordonStuckNode(report, deps);
+    const isTrue = applied[index]?.kind === 'applied' || applied[index]?.kind === 'ignored';
+    if (isStuck && isTrue) await cordonStuckNode(report, deps);
     settle(report, applied[index], deps);
   }
   // After the reports that make runs RUNNING: only those have ports.
@@ -101,6 +106,11 @@ async function writePortState({ session, runId, attempt, event, sequence }: Port
 }
 
 function settle(report: NodeReport, applied: AppliedEvent | undefined, deps: ReportDeps): void {
+  // If it lives it says hello again, and then what was not acknowledged.
+  if (applied?.kind === 'outdated') {
+    report.session.close('another life of this agent said hello');
+    return;
+  }
   report.session.send({ type: 'report_ack', sequence: report.sequence });
   if (applied?.kind === 'refused') deps.onRefused(report);
   if (applied?.kind !== 'applied') return;

@@ -56,6 +56,8 @@ export class AgentSession {
   toldOrphans: string | null = null;
   /** Runs whose end it reported itself. */
   readonly releasedRuns = new Set<string>();
+  /** Of the agent's process, from its hello; null before that. */
+  lifeId: string | null = null;
   /** It was told to remove nothing until the admin's word. */
   awaitsWord = false;
   /** Its agent can go to other servers. */

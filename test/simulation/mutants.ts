@@ -24,8 +24,8 @@ const migrations = 'db/migrations';
 
 const attemptCheck: Edit = {
   file: 'db/run-events.ts',
-  from: 'if (item.from !== null && item.from.attempt !== held.run.attempt)',
-  to: 'if (item.from !== null && item.from.attempt < 0)',
+  from: 'return from.attempt === run.attempt ? null :',
+  to: 'return from.attempt >= 0 ? null :',
 };
 const killAtHello: Edit = {
   file: 'hub/kill-list.ts',
