@@ -150,6 +150,12 @@ export async function writeBudgets(
   );
 }
 
+/** Forgets what was seen of jobs that have ended. */
+export async function dropBudgetStates(sql: Sql): Promise<void> {
+  await sql.query(`delete from budget_states s where not exists (select from jobs j where j.id = s.job_id
+    and j.status in ('PENDING', 'ASSIGNED', 'RUNNING'))`);
+}
+
 /** The job's time without a renewal begins anew. */
 export async function renewJob(
   sql: Sql,

@@ -48,12 +48,14 @@ export async function setPrepaid(
 
 /** Accounts that differ from the cluster's setting, and that setting. */
 export async function readPrepaid(sql: Sql): Promise<{ isDefault: boolean; exceptions: Set<string> }> {
-  const { isPrepaid } = await getBilling(sql);
-  const rows = await sql.query<{ id: string }>(
-    { name: 'read_prepaid', text: 'select id from accounts where is_prepaid = not $1' },
-    [isPrepaid],
-  );
-  return { isDefault: isPrepaid, exceptions: new Set(rows.map(({ id }) => id)) };
+  const rows = await sql.query<{ id: string | null; is_default: boolean }>({
+    name: 'read_prepaid',
+    text: `select a.id, d.is_default from (select coalesce((select (s.value ->> 'isPrepaid')::boolean from settings s
+        where s.name = '${settingName}'), false) as is_default) d
+      left join accounts a on a.is_prepaid = not d.is_default`,
+  });
+  const exceptions = rows.flatMap(({ id }) => (id === null ? [] : [id]));
+  return { isDefault: rows[0]?.is_default ?? false, exceptions: new Set(exceptions) };
 }
 
 /** Micro-dollars that are left to the account. */

@@ -57,6 +57,7 @@ export async function computeEpochs(
        cross join lateral flotilla_node_hours(e.node_id, e.began_at, e.began_at + interval '168 hours') h`,
       [limit, everyMs],
     );
+    if (rows.length === 0) return 0;
     const computed = rows.map(({ id, ...hours }) => {
       return { id, ...hours, earned_micros: earnedMicros(toHours(hours), nodeRates) };
     });

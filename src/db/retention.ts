@@ -1,4 +1,5 @@
 // Retention: partitions are made ahead and dropped when their time is over.
+import { dropBudgetStates } from './budgets.ts';
 import type { Database, Sql } from './database.ts';
 import { keepSamples } from './hardware-samples.ts';
 import { dropNodeEvents } from './node-events.ts';
@@ -32,6 +33,7 @@ export async function enforceRetention(sql: Database, retention: Retention): Pro
   await dropBefore(sql, 'run_logs', retention.logDays);
   await dropBefore(sql, 'job_events', retention.eventDays);
   await dropNodeEvents(sql, retention.eventDays);
+  await dropBudgetStates(sql);
   await keepSamples(sql, retention.averageDays);
   await dropDeliveries(sql, retention.eventDays);
   await sql.query(

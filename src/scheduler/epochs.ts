@@ -6,12 +6,14 @@ import { computeEpochs, openEpochs } from '../db/epochs.ts';
 const openMs = 60_000;
 /** A row is this old at least before it is computed again. */
 const everyMs = 60_000;
-const batchSize = 25;
+const lookMs = 5_000;
+const batchSize = 100;
 
 export class EpochBooks {
   readonly #database: Database;
   readonly #monotonicNow: () => number;
   #openedAtMs = Number.NEGATIVE_INFINITY;
+  #computedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(database: Database, monotonicNow: () => number) {
     this.#database = database;
@@ -24,6 +26,8 @@ export class EpochBooks {
       await openEpochs(this.#database);
       this.#openedAtMs = nowMs;
     }
+    if (nowMs - this.#computedAtMs < lookMs) return;
+    this.#computedAtMs = nowMs;
     await computeEpochs(this.#database, { limit: batchSize, everyMs });
   }
 }

@@ -1,15 +1,13 @@
 // Routes of jobs: create, list, get, and Stop Job.
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import Type from 'typebox';
-import { renewJob } from '../../db/budgets.ts';
 import type { JobRecord } from '../../db/job-rows.ts';
 import { stopJob } from '../../db/job-stops.ts';
 import { listJobs } from '../../db/jobs.ts';
-import { claimNonce } from '../../db/nonces.ts';
-import { CancelJobBody, CreateJobBody, Job, JobList, RenewJobBody } from '../../protocol/job.ts';
+import { CancelJobBody, CreateJobBody, Job, JobList } from '../../protocol/job.ts';
 import { JobDryRun } from '../../protocol/offer.ts';
-import { actorOf, type Caller, callerOf, requirePermission } from '../auth.ts';
-import { ApiError, nonceReused, notFound } from '../errors.ts';
+import { type Caller, callerOf, requirePermission } from '../auth.ts';
+import { nonceReused, notFound } from '../errors.ts';
 import { createJob } from '../job-creation.ts';
 import { dryRunJob, isDryRun } from '../job-dry-run.ts';
 import { jobFilters } from '../job-filters.ts';
@@ -20,9 +18,9 @@ import { listOf, listQuerySchema, rawQueryOf, uuidOf, uuidParams } from '../rout
 import { stopOrderOf } from '../stop-order.ts';
 import { awaitTeardown } from '../teardown-wait.ts';
 import { bodyCheck } from '../validate.ts';
+import { jobRenewalRoutes } from './job-renewals.ts';
 
 const cancelCheck = bodyCheck(CancelJobBody);
-const renewCheck = bodyCheck(RenewJobBody);
 const tags = ['Jobs'];
 
 export function jobRoutes(app: FastifyInstance, deps: JobDeps): void {
@@ -88,19 +86,7 @@ export function jobRoutes(app: FastifyInstance, deps: JobDeps): void {
     },
     (request) => cancelJob(request, deps),
   );
-  app.post(
-    '/v1/jobs/:uuid/renew',
-    {
-      schema: {
-        tags,
-        summary: 'Renew a job, so that it goes on for its renew_within_ms from now',
-        params: uuidParams,
-        body: RenewJobBody,
-        response: { 200: Job },
-      },
-    },
-    (request) => renew(request, deps),
-  );
+  jobRenewalRoutes(app, deps);
 }
 
 export const idempotencyHeader = Type.Object({
@@ -137,24 +123,6 @@ async function cancelJob(request: FastifyRequest, deps: JobDeps): Promise<Job> {
   const { hints, traffic } = deps;
   const wait = { jobId, waitMs: body.wait_ms ?? 0, read, hints, stopping: traffic.stopping };
   return oneJobView(await awaitTeardown(wait), deps);
-}
-
-async function renew(request: FastifyRequest, deps: JobDeps): Promise<Job> {
-  const caller = callerOf(request);
-  requirePermission(caller, 'jobs:create');
-  const jobId = uuidOf(request, 'job');
-  renewCheck.parse(request.body);
-  const { accountId, nonce } = caller;
-  const outcome = await deps.database.transaction(async (sql) => {
-    if (!(await claimNonce(sql, nonce.keyId, nonce.value))) throw nonceReused();
-    return renewJob(sql, { jobId, accountId, actor: actorOf(caller) });
-  });
-  if (outcome === 'not_found') throw notFound('job');
-  if (outcome === 'ended') throw new ApiError('conflict', 'This job has ended; submit it again.');
-  if (outcome === 'no_limit')
-    throw new ApiError('conflict', 'This job has no renew_within_ms and goes on without being renewed.');
-  deps.hints.publish({ kind: 'job', jobId });
-  return oneJobView(await requireJob(jobId, caller, deps), deps);
 }
 
 async function requireJob(id: string, caller: Caller, deps: JobDeps): Promise<JobRecord> {
