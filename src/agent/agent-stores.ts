@@ -1,12 +1,14 @@
 // What the agent keeps beside its runs: images, the state of GPUs and its cluster, each with its file in the state directory.
 import { totalmem, uptime } from 'node:os';
 import { join } from 'node:path';
+import type { HardwareParts } from '../protocol/hardware.ts';
 import type { Clock } from './clock.ts';
 import { ClusterMemory } from './cluster-memory.ts';
 import { GpuGuard, type GpuTimes } from './gpu-guard.ts';
 import { readGpuLoads } from './gpu-load.ts';
 import { type GpuUse, readGpuUse } from './gpu-use.ts';
 import { type GpuReading, readGpus } from './gpus.ts';
+import { readParts } from './hardware-parts.ts';
 import type { LoadReaders } from './hardware-sampler.ts';
 import { Images } from './images.ts';
 import { readStorage, type StorageReading } from './inventory.ts';
@@ -25,6 +27,8 @@ export interface Machine {
   openStateFile(name: string): StateFile;
   /** Since it started; absent: it never does. */
   uptimeMs?: () => number;
+  /** Absent: the inventory tells of none. */
+  readParts?(): Promise<HardwareParts>;
   /** Absent: no samples are taken. */
   load?: LoadReaders;
 }
@@ -40,6 +44,7 @@ export function thisMachine(stateDirectory: string | undefined): Machine {
     openStateFile: (name) =>
       stateDirectory === undefined ? noStateFile : openStateFile(join(stateDirectory, name)),
     uptimeMs: () => uptime() * 1000,
+    readParts: () => readParts(),
     load: { readMachine: () => readMachine(), readGpuLoads: () => readGpuLoads(smi) },
   };
 }

@@ -143,6 +143,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
         dataRoot = folder;
         return machine.readStorage(folder);
       },
+      parts: machine.readParts,
     })),
     ...streams.ingress,
   });

@@ -2,6 +2,7 @@
 import { statfs } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import type { Inventory } from '../protocol/agent-messages.ts';
+import type { HardwareParts } from '../protocol/hardware.ts';
 import type { GpuReading } from './gpus.ts';
 import type { Runtime } from './runtime.ts';
 
@@ -11,9 +12,14 @@ export async function readInventory(
   readers: {
     gpus: () => Promise<GpuReading>;
     storage: (folder: string | null) => Promise<StorageReading>;
+    parts?: (() => Promise<HardwareParts>) | undefined;
   },
 ): Promise<Inventory> {
-  const [engine, { gpus, note }] = await Promise.all([runtime.describe(), readers.gpus()]);
+  const [engine, { gpus, note }, parts] = await Promise.all([
+    runtime.describe(),
+    readers.gpus(),
+    readers.parts?.(),
+  ]);
   const storage = await readers.storage(engine.dataRoot);
   return {
     cpu_count: engine.cpuCount,
@@ -28,6 +34,7 @@ export async function readInventory(
     cgroup_version: engine.cgroupVersion,
     operating_system: engine.operatingSystem.slice(0, 256),
     isolation: 'none',
+    ...(parts === undefined ? {} : { parts }),
   };
 }
 

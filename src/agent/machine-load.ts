@@ -96,7 +96,7 @@ export function parseInterfaces(
 
 const sectorBytes = 512;
 /** Whole disks: their partitions and what is built of them would count twice. */
-const wholeDisk = /^(sd[a-z]+|x?vd[a-z]+|nvme\d+n\d+|mmcblk\d+)$/;
+export const wholeDisk = /^(sd[a-z]+|x?vd[a-z]+|nvme\d+n\d+|mmcblk\d+)$/;
 
 export function parseDisks(text: string): Pick<UsageReading, 'diskReadBytes' | 'diskWrittenBytes'> {
   const disks = text

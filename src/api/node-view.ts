@@ -1,11 +1,11 @@
 // Shows nodes and their events as the API does.
 import type { NodeEventRecord } from '../db/node-events.ts';
 import type { NodeRecord } from '../db/nodes.ts';
+import { reputationOf } from '../domain/reputation.ts';
 import type { GpuInventory } from '../protocol/agent-messages.ts';
 import type { Node, NodeEvent } from '../protocol/node.ts';
+import { gbOf, hardwareEventView, hardwareView, storageName } from './hardware-view.ts';
 import { nullableTimestamp, timestamp } from './job-view.ts';
-
-const gb = 1e9;
 
 export function nodeView(node: NodeRecord): Node {
   const { inventory } = node;
@@ -30,8 +30,7 @@ export function nodeView(node: NodeRecord): Node {
     })),
     region_code: node.regionCode,
     labels: node.labels,
-    // Until kept promises are counted every node starts in the middle.
-    reputation: 50,
+    reputation: Math.round(reputationOf(node.promises) * 1000) / 10,
     isolation: node.isolation,
     agent_version: node.agentVersion,
     cpus: inventory === null ? [] : [{ name: inventory.cpu_model, num_cores: inventory.cpu_count }],
@@ -46,7 +45,7 @@ export function nodeView(node: NodeRecord): Node {
     })),
     hard_drives: [
       {
-        name: 'container storage',
+        name: storageName,
         available_capacity_gb: gbOf(node.storageBytes - node.storageAllocated),
         max_capacity_gb: gbOf(node.storageBytes),
       },
@@ -56,15 +55,12 @@ export function nodeView(node: NodeRecord): Node {
     ],
     ramTotal: gbOf(node.ramBytes),
     job_run_count: node.runCount,
-    current_hardware: inventory,
+    current_hardware: hardwareView(node),
+    latest_hardware_event: hardwareEventView(node),
     created_at: timestamp(node.createdAtMs),
     updated_at: timestamp(node.updatedAtMs),
     last_seen_at: nullableTimestamp(node.lastSeenAtMs),
   };
-}
-
-function gbOf(bytes: number): number {
-  return Math.round((bytes / gb) * 1000) / 1000;
 }
 
 const restoreReason =

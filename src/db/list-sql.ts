@@ -87,7 +87,7 @@ function timeRangeOf(
 }
 
 function literal(word: string): string {
-  if (!/^[A-Za-z_]+$/.test(word)) throw new Error(`Not a word for SQL: ${word}`);
+  if (!/^[A-Za-z][\w-]*$/.test(word)) throw new Error(`Not a word for SQL: ${word}`);
   return `'${word}'`;
 }
 

@@ -1,5 +1,7 @@
 // Nodes: register, get, list, what their agents report, and their leases.
+import { noPromises, type Promises } from '../domain/reputation.ts';
 import type { Inventory } from '../protocol/agent-messages.ts';
+import type { NodeLoad } from '../protocol/hardware.ts';
 import type { NodeStatus } from '../protocol/node.ts';
 import type { Sql } from './database.ts';
 import { countRows, type ListQuery, type ListResult, orderAndPage, whereOf } from './list-sql.ts';
@@ -46,6 +48,9 @@ export interface NodeRecord {
   storageAllocated: number;
   runCount: number;
   allocatedGpuUuids: readonly string[];
+  /** The last sample; null: none came. */
+  lastLoad: { atMs: number; load: NodeLoad } | null;
+  promises: Promises;
   createdAtMs: number;
   updatedAtMs: number;
   lastSeenAtMs: number | null;
@@ -76,14 +81,20 @@ interface NodeRow {
   storage_allocated: number;
   run_count: number;
   allocated_gpus: string[];
+  load_at: number | null;
+  load: NodeLoad | null;
+  kept: number | null;
+  broken: number | null;
   created_at: number;
   updated_at: number;
   last_seen_at: number | null;
 }
 
 const nodeColumns = `n.*, ${shownStatus} as shown_status, l.last_seen_at,
+  h.at as load_at, h.load, p.kept, p.broken,
   array(select g.gpu_uuid from gpu_allocations g where g.node_id = n.id) as allocated_gpus`;
-const nodeTables = 'nodes n left join node_leases l on l.node_id = n.id';
+const nodeTables = `nodes n left join node_leases l on l.node_id = n.id
+  left join node_loads h on h.node_id = n.id left join node_reputations p on p.node_id = n.id`;
 
 export interface NewNode {
   id: string;
@@ -161,6 +172,8 @@ function toNodeRecord(row: NodeRow): NodeRecord {
     storageAllocated: row.storage_allocated,
     runCount: row.run_count,
     allocatedGpuUuids: row.allocated_gpus,
+    lastLoad: row.load_at === null || row.load === null ? null : { atMs: row.load_at, load: row.load },
+    promises: row.kept === null || row.broken === null ? noPromises : { kept: row.kept, broken: row.broken },
     createdAtMs: row.created_at,
     updatedAtMs: row.updated_at,
     lastSeenAtMs: row.last_seen_at,

@@ -4,10 +4,11 @@ import type { Database, Sql } from './database.ts';
 import { keepSamples } from './hardware-samples.ts';
 import { dropNodeEvents } from './node-events.ts';
 import { dropOldNonces } from './nonces.ts';
+import { judgeNodes } from './reputation.ts';
 import { dropOldSessions } from './sessions.ts';
 import { oneAtATime } from './start-lock.ts';
-
 import { dropDeliveries } from './webhook-deliveries.ts';
+
 export interface Retention {
   logDays: number;
   eventDays: number;
@@ -34,8 +35,9 @@ export async function enforceRetention(sql: Database, retention: Retention): Pro
   await dropBefore(sql, 'job_events', retention.eventDays);
   await dropNodeEvents(sql, retention.eventDays);
   await dropBudgetStates(sql);
-  await keepSamples(sql, retention.averageDays);
   await dropDeliveries(sql, retention.eventDays);
+  await keepSamples(sql, retention.averageDays);
+  await judgeNodes(sql);
   await sql.query(
     `update jobs set idempotency_key = null, idempotency_hash = null where id in (
        select id from jobs where idempotency_key is not null and created_at < flotilla_now() - interval '24 hours'

@@ -2,7 +2,7 @@
 import Type, { type Static } from 'typebox';
 import { jobRunStatuses } from '../domain/job.ts';
 import { teardownSteps } from '../domain/receipt.ts';
-import { Sample } from './hardware.ts';
+import { HardwareParts, Sample } from './hardware.ts';
 import { RunProof } from './run-proof.ts';
 import { Nullable, Uuid, Words } from './schema.ts';
 
@@ -71,6 +71,8 @@ export const Inventory = Type.Object({
   isolation_note: Type.Optional(
     Nullable(Type.String({ maxLength: 1024, description: 'why isolation is not enforced, if so' })),
   ),
+  /** Absent from agents that do not tell it. */
+  parts: Type.Optional(HardwareParts),
   /** Present where the agent serves public ports itself: the host that clients reach it by. */
   ingress: Type.Optional(Type.Object({ public_host: Type.String({ minLength: 1, maxLength: 253 }) })),
 });

@@ -1,10 +1,37 @@
-// Samples of what a node and its runs use, as agents send them; fractions are 0 to 1, and what moved is since the sample before.
+// What a node is made of, and samples of what it and its runs use, as agents send them; fractions are 0 to 1, and what moved
+// is since the sample before.
 import Type, { type Static } from 'typebox';
 import { Nullable, Uuid } from './schema.ts';
 
 const SpanMs = Type.Integer({ minimum: 1, maximum: 86_400_000 });
 const Bytes = Nullable(Type.Integer({ minimum: 0 }));
 const Fraction = Nullable(Type.Number({ minimum: 0, maximum: 1 }));
+
+/** The parts of a machine, as far as it tells of them. */
+export const HardwareParts = Type.Object({
+  cpus: Type.Array(
+    Type.Object({
+      name: Type.String({ maxLength: 256 }),
+      vendor: Nullable(Type.String({ maxLength: 64 })),
+      num_cores: Type.Integer({ minimum: 1 }),
+      num_threads: Type.Integer({ minimum: 1 }),
+      base_clock_mhz: Nullable(Type.Number({ minimum: 0 })),
+      /** Instruction sets that programs ask for, as the kernel names them. */
+      features: Type.Array(Type.String({ maxLength: 32 }), { maxItems: 64 }),
+    }),
+    { maxItems: 64 },
+  ),
+  hard_drives: Type.Array(
+    Type.Object({
+      name: Type.String({ maxLength: 64 }),
+      model: Nullable(Type.String({ maxLength: 128 })),
+      size_bytes: Type.Integer({ minimum: 0 }),
+      is_rotational: Type.Boolean(),
+    }),
+    { maxItems: 256 },
+  ),
+});
+export type HardwareParts = Static<typeof HardwareParts>;
 
 /** What a node and a run are both measured by; null: it could not be seen. */
 const usage = {

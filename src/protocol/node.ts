@@ -10,6 +10,96 @@ export const nodeStatuses = [
 ] as const;
 export type NodeStatus = (typeof nodeStatuses)[number];
 
+const Freely = Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true });
+const Capacity = Nullable(Type.Number({ description: 'bytes' }));
+const Percent = Type.Number({ minimum: 0, maximum: 100, description: 'percent' });
+
+/** What the node is made of; beside these fields stands all else that its agent tells. */
+export const NodeHardware = Type.Object(
+  {
+    object: Type.Literal('node_hardware'),
+    uuid: Uuid,
+    cpus: Type.Array(
+      Type.Object({
+        name: Type.String(),
+        vendor: Nullable(Type.String()),
+        num_cores: Type.Number(),
+        num_threads: Type.Number(),
+        architecture: Type.String(),
+        base_clock_mhz: Nullable(Type.Number()),
+        chipset: Nullable(Type.String()),
+        device_id: Nullable(Type.String()),
+        features: Type.Array(Type.String()),
+      }),
+    ),
+    gpus: Type.Array(
+      Type.Object(
+        { name: Type.String(), device_id: Type.String(), vram_gb_max: Type.Number() },
+        { additionalProperties: true },
+      ),
+    ),
+    hard_drives: Type.Array(
+      Type.Object({
+        name: Type.String(),
+        model: Nullable(Type.String()),
+        max_capacity_gb: Type.Number(),
+        is_rotational: Nullable(Type.Boolean()),
+      }),
+    ),
+    rams: Type.Array(Type.Object({ memory_gb_max: Type.Number() })),
+    gpu_note: Type.Optional(
+      Nullable(Type.String({ description: 'why GPUs could not be read or used, if so' })),
+    ),
+    isolation_note: Type.Optional(
+      Nullable(Type.String({ description: 'why isolation is not enforced, if so' })),
+    ),
+  },
+  { additionalProperties: true },
+);
+export type NodeHardware = Static<typeof NodeHardware>;
+
+/** How loaded the node was at its last sample. */
+export const HardwareEvent = Type.Object({
+  object: Type.Literal('node_hardware_event'),
+  uuid: Uuid,
+  timestamp_ms: Type.Integer(),
+  created_at: Timestamp,
+  updated_at: Timestamp,
+  node: Uuid,
+  node_hardware: Uuid,
+  account: Uuid,
+  metadata: Type.Object({
+    cpu: Type.Object({ average: Percent, cores: Type.Array(Percent) }),
+    gpu: Type.Object({
+      average: Nullable(Percent),
+      gpus: Type.Array(
+        Type.Object({
+          uuid: Type.String(),
+          name: Type.String(),
+          load: Nullable(Percent),
+          vram: Type.Object({ free: Capacity, total: Capacity }),
+        }),
+      ),
+    }),
+    ram: Type.Object({ free: Capacity, total: Capacity }),
+    storage: Type.Object({
+      hard_drives: Type.Array(
+        Type.Object({
+          name: Type.String(),
+          model: Nullable(Type.String()),
+          free_capacity: Capacity,
+          total_capacity: Capacity,
+        }),
+      ),
+    }),
+    network: Type.Object(
+      { rx_bytes: Capacity, tx_bytes: Capacity },
+      { description: 'moved in the ten seconds before, over the interfaces with a default route' },
+    ),
+  }),
+});
+export type HardwareEvent = Static<typeof HardwareEvent>;
+
 /** A container of this cluster that the node's agent found and the database does not know. */
 export const Orphan = Type.Object({
   run_uuid: Uuid,
@@ -46,7 +136,11 @@ export const Node = Type.Object({
   orphans: Type.Array(Orphan),
   region_code: Nullable(Type.String()),
   labels: Labels,
-  reputation: Type.Number(),
+  reputation: Type.Number({
+    minimum: 0,
+    maximum: 100,
+    description: 'how well the node keeps its promises; 50 for one that nobody knows',
+  }),
   isolation: Words(['enforced', 'none']),
   agent_version: Nullable(Type.String()),
   cpus: Type.Array(Type.Object({ name: Type.String(), num_cores: Type.Number() })),
@@ -71,9 +165,15 @@ export const Node = Type.Object({
   rams: Type.Array(Type.Object({ memory_gb_available: Type.Number(), memory_gb_max: Type.Number() })),
   ramTotal: Type.Number({ description: 'GB' }),
   job_run_count: Type.Integer({ description: 'runs that hold resources now' }),
-  current_hardware: Type.Unsafe<Record<string, unknown> | null>({
+  current_hardware: Type.Unsafe<NodeHardware | null>({
+    ...NodeHardware,
     type: ['object', 'null'],
-    additionalProperties: true,
+    description: 'null: its agent was never here',
+  }),
+  latest_hardware_event: Type.Unsafe<HardwareEvent | null>({
+    ...HardwareEvent,
+    type: ['object', 'null'],
+    description: 'null: its agent sends no samples, or has sent none yet',
   }),
   created_at: Timestamp,
   updated_at: Timestamp,
@@ -147,8 +247,6 @@ export const nodeEventKinds = [
   ...['restore_suspected', 'restore_accepted'],
 ] as const;
 export type NodeEventKind = (typeof nodeEventKinds)[number];
-
-const Freely = Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true });
 
 /** One change of a node: what, when, who, and why. */
 export const NodeEvent = Type.Object({

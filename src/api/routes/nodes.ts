@@ -32,6 +32,7 @@ const filters: FilterRules = {
   status: { kind: 'words', column: shownStatus, words: nodeStatuses },
   uuid: { kind: 'uuids', column: 'n.id' },
   created_at: { kind: 'times', column: 'n.created_at' },
+  region_code: { kind: 'words', column: 'n.region_code', words: regionCodes },
   label: { kind: 'labels', column: 'n.labels' },
 };
 

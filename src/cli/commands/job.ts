@@ -1,4 +1,4 @@
-// `flotilla job`: submit, list, get, logs, exec, cp, stop, renew, receipt, wait.
+// `flotilla job`: submit, list, get, logs, stats, exec, cp, stop, renew, receipt, wait.
 import type { Command } from 'commander';
 import type { Cli } from '../cli.ts';
 import { addJobCp } from './job-cp.ts';
@@ -8,6 +8,7 @@ import { addJobList } from './job-list.ts';
 import { addJobLogs } from './job-logs.ts';
 import { addJobReceipt } from './job-receipt.ts';
 import { addJobRenew } from './job-renew.ts';
+import { addJobStats } from './job-stats.ts';
 import { addJobStop } from './job-stop.ts';
 import { addJobSubmit } from './job-submit.ts';
 import { addJobWait } from './job-wait.ts';
@@ -26,6 +27,7 @@ export function addJobCommands(program: Command, cli: Cli) {
   addJobList(job, cli);
   addJobGet(job, cli);
   addJobLogs(job, cli);
+  addJobStats(job, cli);
   addJobExec(job, cli);
   addJobCp(job, cli);
   addJobStop(job, cli);

@@ -9,6 +9,7 @@ import { UsageError } from '../errors.ts';
 import { parseLabel } from '../job-body.ts';
 import { refuseExisting, writeKeyFile } from '../key-file.ts';
 import { listPages, morePagesLine } from '../list-pages.ts';
+import { gpuLoads, loadSummary, loadText } from '../load-text.ts';
 import { type AgentFlags, agentSettings, withAgentOptions } from '../node-options.ts';
 import { type ApiFlags, collect, integerFrom1, withApiOptions } from '../options.ts';
 import { paintStatus, printJson, printLines, printTable } from '../output.ts';
@@ -153,6 +154,8 @@ function nodeColumns(cli: Cli): Column<Node>[] {
     { header: 'CPU', cell: (node) => String(cpuCount(node)), align: 'right' },
     { header: 'RAM', cell: (node) => `${Math.round(node.ramTotal)} GB`, align: 'right' },
     { header: 'GPUS', cell: gpuSummary, isFlexible: true },
+    { header: 'LOAD', cell: (node) => loadSummary(node.latest_hardware_event), align: 'right' },
+    { header: 'REP', cell: (node) => String(Math.round(node.reputation)), align: 'right' },
     { header: 'RUNS', cell: (node) => String(node.job_run_count), align: 'right' },
     { header: 'SEEN', cell: (node) => seenAge(io.nowMs(), node), align: 'right' },
     { header: 'UUID', cell: (node) => node.uuid },
@@ -162,6 +165,7 @@ function nodeColumns(cli: Cli): Column<Node>[] {
 function addGet(node: Command, cli: Cli) {
   const command = node
     .command('get')
+    .alias('show')
     .description('Shows one node.')
     .argument('<node>', 'uuid or name')
     .addHelpText('after', '\nExample:\n  flotilla node get gpu-1');
@@ -190,15 +194,20 @@ function nodeLines({ io }: Cli, node: Node): string[] {
       node.rams.map((ram) => `${ram.memory_gb_available} of ${ram.memory_gb_max} GB free`).join(', ') || null,
     ],
     ['Storage', drives.join(', ') || null],
+    ['Load', loadText(node.latest_hardware_event)],
+    ['Reputation', `${node.reputation} of 100`],
     ['Runs', String(node.job_run_count)],
     ['Drain', node.drain && `${node.drain.runs_left} left, stopped at ${node.drain.deadline_at}`],
     ['Isolation', node.isolation + noteOf(node, 'isolation_note', ': ')],
     ['GPU driver', noteOf(node, 'gpu_note') || null],
     ['Agent', node.agent_version],
   ];
-  const gpus = node.gpus.map(
-    (gpu) => `  ${gpuState(gpu)}  ${gpu.name}  ${gpu.vram_gb_max} GB  ${gpu.quarantine_reason ?? gpu.uuid}`,
-  );
+  const loads = gpuLoads(node.latest_hardware_event);
+  const gpus = node.gpus.map((gpu) => {
+    const load = loads.get(gpu.uuid) ?? '';
+    const words = [gpuState(gpu), gpu.name, `${gpu.vram_gb_max} GB`, gpu.quarantine_reason ?? gpu.uuid, load];
+    return `  ${words.filter((word) => word !== '').join('  ')}`;
+  });
   return [
     ...pairLines(pairs),
     ...(gpus.length > 0 ? ['GPUs:', ...gpus] : []),
