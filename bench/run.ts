@@ -29,6 +29,10 @@ const sections: Record<string, Section> = {
   gateway: benchGateway,
 };
 
+const usage = `Usage: npm run bench -- [SECTION...] [--quick] [--name NAME]
+Sections: ${Object.keys(sections).join(', ')}; all of them when none is named.
+Writes bench/results/NAME.json (default: latest).`;
+
 process.exitCode = await main();
 
 interface Options {
@@ -40,7 +44,15 @@ interface Options {
 }
 
 async function main(): Promise<number> {
+  if (process.argv.includes('--help')) {
+    console.log(usage);
+    return 0;
+  }
   const options = readOptions();
+  if (options === null) {
+    console.error(usage);
+    return 2;
+  }
   const unknown = options.names.filter((name) => !(name in sections));
   if (unknown.length > 0) {
     console.error(`No section ${unknown.join(', ')}; there are ${Object.keys(sections).join(', ')}.`);
@@ -57,7 +69,17 @@ async function main(): Promise<number> {
   }
 }
 
-function readOptions(): Options {
+/** Null where the words are not understood; that is told. */
+function readOptions(): Options | null {
+  try {
+    return parseOptions();
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : String(error));
+    return null;
+  }
+}
+
+function parseOptions(): Options {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
