@@ -95,7 +95,10 @@ class World {
   async begin(): Promise<void> {
     const { database } = this.#server;
     this.#nodes = await Promise.all(Array.from({ length: 40 }, () => aNode(this.#server)));
-    for (const { id } of this.#nodes) this.#sessions.set(id, this.#session(id));
+    const lives = await database.query<{ id: string; session_id: string }>(
+      'select id, session_id from nodes',
+    );
+    for (const { id, session_id: life } of lives) this.#sessions.set(id, this.#session(id, life));
     await database.query('create table test_clock (at timestamptz not null)');
     await database.query('insert into test_clock values (now())');
     await database.query(`create or replace function flotilla_now() returns timestamptz
@@ -133,7 +136,7 @@ class World {
     this.counts[what] = (this.counts[what] ?? 0) + 1;
   }
 
-  #session(nodeId: string): AgentSession {
+  #session(nodeId: string, lifeId: string): AgentSession {
     const socket = Object.assign(new EventEmitter(), {
       ...{ readyState: 1, OPEN: 1, bufferedAmount: 0 },
       ...{ send: () => {}, ping: () => {}, terminate: () => {} },
@@ -142,7 +145,9 @@ class World {
     const identity = { nodeId, accountId: this.#options.accountId, publicKey: 'pk_test' };
     const events = { message: () => {}, closed: () => {}, malformed: () => assert.fail('malformed') };
     const timers = { after: () => () => {} };
-    return new AgentSession(socket, { cork() {}, uncork() {} }, { identity, events, timers });
+    const session = new AgentSession(socket, { cork() {}, uncork() {} }, { identity, events, timers });
+    session.lifeId = lifeId;
+    return session;
   }
 
   async #submit(): Promise<void> {
