@@ -46,6 +46,7 @@ import { offerRoutes } from './routes/offers.ts';
 import { rateLimitRoutes } from './routes/rate-limit.ts';
 import { receiptRoutes } from './routes/receipts.ts';
 import { recipeRoutes } from './routes/recipes.ts';
+import { sessionListRoutes } from './routes/sessions.ts';
 import { sessionRoutes, signInRoutes } from './routes/sign-in.ts';
 import { oidcRoutes } from './routes/sign-in-oidc.ts';
 import { statsRoutes } from './routes/stats.ts';
@@ -145,6 +146,7 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
     offerRoutes(signed, deps);
     ledgerRoutes(signed, deps);
     signInRoutes(signed, signInDeps);
+    sessionListRoutes(signed, deps);
   });
   jwksRoutes(app, { tokenKeys });
   sessionRoutes(app, { ...signInDeps, throttle, authenticator });

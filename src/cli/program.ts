@@ -11,6 +11,7 @@ import { addMarketCommands } from './commands/market.ts';
 import { addNodeCommands } from './commands/node.ts';
 import { addRecipeCommands } from './commands/recipe.ts';
 import { addServerCommand } from './commands/server.ts';
+import { addSessionCommands } from './commands/session.ts';
 import { addTlsCommands } from './commands/tls.ts';
 import { addUpCommand } from './commands/up.ts';
 import { errorExitCode, errorLines, exitCodeHelp, exitCodes } from './exit-code.ts';
@@ -65,6 +66,7 @@ export function buildProgram(cli: Cli): Command {
   addRecipeCommands(program, cli);
   addMarketCommands(program, cli);
   addLoginCommands(program, cli);
+  addSessionCommands(program, cli);
   addAccountCommands(program, cli);
   addKeyCommands(program, cli);
   addAuditCommands(program, cli);

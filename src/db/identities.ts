@@ -22,8 +22,15 @@ export interface IdentityRow {
   permissions: Permission[];
 }
 
-/** Known from before or new; account and rights are those of this sign-in. */
-export async function saveIdentity(sql: Sql, identity: Identity): Promise<Identity> {
+/** Known from before or new; account and rights are those of this sign-in. `isChanged`: they were not so before. */
+export async function saveIdentity(
+  sql: Sql,
+  identity: Identity,
+): Promise<{ identity: Identity; isChanged: boolean }> {
+  const [before] = await sql.query<{ account_id: string; preset: string }>(
+    'select account_id, preset from identities where issuer = $1 and subject = $2 for update',
+    [identity.issuer, identity.subject],
+  );
   const [row] = await sql.query<IdentityRow>(
     `insert into identities (id, issuer, subject, email, account_id, preset, permissions)
      values ($1, $2, $3, $4, $5, $6, $7)
@@ -36,7 +43,8 @@ export async function saveIdentity(sql: Sql, identity: Identity): Promise<Identi
     ],
   );
   if (row === undefined) throw new Error('The identity was not stored.');
-  return toIdentity(row);
+  const isChanged = before?.account_id !== row.account_id || before.preset !== row.preset;
+  return { identity: toIdentity(row), isChanged };
 }
 
 /** Ids of the accounts of that name; or the one account with that id. */

@@ -12,6 +12,8 @@ export const auditActions = [
   'key_updated',
   'key_rotated',
   'key_revoked',
+  'session_revoked',
+  'identity_mapped',
   'node_removed',
   'credits_granted',
   'rates_set',

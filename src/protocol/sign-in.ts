@@ -1,6 +1,7 @@
 // Wire shapes of signing in: the key set, what a session is bought with, and the tokens it gives.
 import Type, { type Static } from 'typebox';
 import { permissions } from './api-key.ts';
+import { ListOf } from './list.ts';
 import { Nullable, Timestamp, Uuid, Words } from './schema.ts';
 
 /** Public keys of access tokens (RFC 7517). */
@@ -70,3 +71,23 @@ export type SessionTokens = Static<typeof SessionTokens>;
 
 export const SignedOut = Type.Object({ object: Type.Literal('signed_out') });
 export type SignedOut = Static<typeof SignedOut>;
+
+/** One sign-in: with a key, or as an identity that a provider vouches for. */
+export const Session = Type.Object({
+  object: Type.Literal('session'),
+  uuid: Uuid,
+  account_uuid: Uuid,
+  api_key_uuid: Nullable(Uuid),
+  identity_uuid: Nullable(Uuid),
+  issuer: Nullable(Type.String()),
+  subject: Nullable(Type.String()),
+  email: Nullable(Type.String()),
+  permissions: Type.Array(Type.String()),
+  address: Type.String({ description: 'where it was begun' }),
+  created_at: Timestamp,
+  expires_at: Timestamp,
+  revoked_at: Nullable(Timestamp),
+  revoked_reason: Nullable(Type.String()),
+});
+export type Session = Static<typeof Session>;
+export const SessionList = ListOf(Session);

@@ -3,6 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import type { NodeEpoch } from '../protocol/epoch.ts';
+import type { Event } from '../protocol/event.ts';
 import type { ExecTicket } from '../protocol/exec.ts';
 import type { CancelJobBody, CreateJobBody, Job } from '../protocol/job.ts';
 import type { JobRun, JobRunDetail, JobRunLogs } from '../protocol/job-run.ts';
@@ -18,10 +19,12 @@ import type {
   RemoveNodeBody,
 } from '../protocol/node.ts';
 import type { Receipt } from '../protocol/receipt.ts';
-import type { SessionTokens, SignInBody } from '../protocol/sign-in.ts';
+import type { Session, SessionTokens, SignInBody } from '../protocol/sign-in.ts';
 import type { JobRunStats, NodeStats } from '../protocol/stats.ts';
 import { accountsOf, auditOf, keysOf, rateLimitOf, usersOf } from './access.ts';
 import { type Caller, type CallOptions, call, type Edge, targetOf } from './call.ts';
+import { changesOf } from './changes.ts';
+import { type FollowEventsOptions, followEvents, followPath, webhooksOf } from './events.ts';
 import { type Exec, type ExecOptions, openExec } from './exec.ts';
 import { type FilesCaller, readFiles, type WriteFilesOptions, writeFiles } from './files.ts';
 import { type FollowOptions, followLogs } from './follow-logs.ts';
@@ -71,11 +74,18 @@ export function createClient(options: ClientOptions) {
     users: usersOf(request),
     audit: auditOf(request),
     rateLimit: rateLimitOf(request),
+    sessions: sessionsOf(request),
     /** With the key of this client: tokens for a while, with its rights or fewer. */
     signIn: (body: SignInBody = {}) => request<SessionTokens>('POST', '/v1/sign-in', { body }),
     recipes: recipesOf(request),
     gpus: gpusOf(request),
     ledger: ledgerOf(request),
+    events: {
+      list: (query: ListQuery = {}) => request<ListEnvelope<Event>>('GET', '/v1/events', { query }),
+      /** Of the whole account, from now on or after `lastId`. */
+      follow: (options: FollowEventsOptions = {}) => followEvents(caller, '/v1/events', options),
+    },
+    webhooks: webhooksOf(request),
     close: () => caller.transport.close(),
   };
 }
@@ -102,7 +112,14 @@ const defaultEdge: Edge = {
   nonce: () => randomBytes(16).toString('hex'),
 };
 
-function jobsOf(caller: Caller, send: Send) {
+function jobsOf(caller: FilesCaller, send: Send) {
+  const changes = (uuid: string, signal?: AbortSignal) => {
+    const path = `${itemPath('jobs', uuid)}/events`;
+    return changesOf((closing) => {
+      const stop = signal === undefined ? closing : AbortSignal.any([signal, closing]);
+      return followPath(caller, path, { signal: stop });
+    });
+  };
   const get = (uuid: string, options: CallOptions = {}) => send<Job>('GET', itemPath('jobs', uuid), options);
   return {
     /** With an idempotency key, its own unless given, so that a lost answer never makes a second job. */
@@ -127,8 +144,21 @@ function jobsOf(caller: Caller, send: Send) {
       send<Receipt>('GET', `${itemPath('jobs', uuid)}/receipt`, { query: { run_uuid: runUuid } }),
     wait: (uuid: string, options: WaitOptions = {}) => {
       const { signal } = options;
-      return waitForJob({ edge: caller.edge, signal, get: () => get(uuid, { signal }) }, options);
+      const watch = {
+        edge: caller.edge,
+        signal,
+        get: () => get(uuid, { signal }),
+        changes: changes(uuid, signal),
+      };
+      return waitForJob(watch, options);
     },
+    /** Pushed: when the job or its run may look different from what GET said last. */
+    changes: (uuid: string, options: { signal?: AbortSignal } = {}) => changes(uuid, options.signal),
+    events: (uuid: string, query: ListQuery = {}) =>
+      send<ListEnvelope<Event>>('GET', `${itemPath('jobs', uuid)}/events`, { query }),
+    /** From the job's first event on, or after `lastId`. */
+    followEvents: (uuid: string, options: FollowEventsOptions = {}) =>
+      followEvents(caller, `${itemPath('jobs', uuid)}/events`, options),
   };
 }
 
@@ -152,13 +182,8 @@ function runsOf(caller: FilesCaller, send: Send) {
       options: FollowOptions = {},
     ) => {
       const { signal } = options;
-      const source = {
-        edge: caller.edge,
-        signal,
-        logs: (offset: number) => logs(uuid, { offset }, { signal }),
-        run: () => send<JobRunDetail>('GET', path(uuid), { signal }),
-      };
-      return followLogs(source, onChunk, options);
+      const follow = (lastId: string) => followPath(caller, `${path(uuid)}/logs`, { lastId, signal });
+      return followLogs(follow, onChunk, options);
     },
     exec: (uuid: string, options: ExecOptions) => exec(caller, send, { path: `${path(uuid)}/exec`, options }),
     /** A file or folder of the container as a tar stream. */
@@ -209,6 +234,14 @@ function nodesOf(send: Send) {
       send<ListEnvelope<NodeEpoch>>('GET', `${itemPath('nodes', uuid)}/epochs`, { query }),
     events: (uuid: string, query: ListQuery = {}) =>
       send<ListEnvelope<NodeEvent>>('GET', `${itemPath('nodes', uuid)}/events`, { query }),
+  };
+}
+
+function sessionsOf(send: Send) {
+  return {
+    list: (query: ListQuery = {}) => send<ListEnvelope<Session>>('GET', '/v1/sessions', { query }),
+    /** At once, with every token of it. */
+    revoke: (uuid: string) => send<Session>('DELETE', itemPath('sessions', uuid)),
   };
 }
 

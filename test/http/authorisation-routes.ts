@@ -80,6 +80,8 @@ export const authorisedRoutes: string[] = [
   'GET /v1/compute/billing',
   'PUT /v1/compute/billing',
   'POST /v1/sign-in',
+  'GET /v1/sessions',
+  'DELETE /v1/sessions/{uuid}',
 ];
 
 /** Unsigned: open to everyone, or to whoever knows the secret in the body. */

@@ -36,7 +36,9 @@ async function things(): Promise<Record<string, string>> {
   const webhook = await admin.ask<{ uuid: string }>('POST', '/v1/webhooks', {
     body: { url: 'https://example.com/hook' },
   });
+  const session = await admin.ask<{ session_uuid: string }>('POST', '/v1/sign-in', { body: {} });
   return {
+    sessions: session.session_uuid,
     webhooks: webhook.uuid,
     users: user.uuid,
     jobs: job.uuid,

@@ -174,6 +174,9 @@ test('login with a key, and the server is where the key says', async () => {
   assert.equal(said.code, 0, said.stderr);
   rmSync(keyFile);
   assert.equal((await flotilla(place, ['key', 'list', '--json'])).code, 0);
+  const { session_uuid: uuid } = sessionOf(place);
+  assert.match((await flotilla(place, ['session', 'list'])).stdout, new RegExp(`${uuid} +key .*valid`));
+  assert.equal((await flotilla(place, ['session', 'revoke', uuid])).stdout, `Session ${uuid} is ended.\n`);
 });
 
 test('commands at the same moment renew an old token once between them', async () => {

@@ -130,6 +130,21 @@ test('signing in again is the same identity in another session, which renews and
   await admin.ask('GET', '/v1/jobs', bearing(second.access_token));
 });
 
+test('who is mapped to what is in the audit log, once for each change, and in the sessions', async () => {
+  const mapped = () =>
+    admin.ask<{ data: { detail: { email: string; preset: string } }[] }>(
+      'GET',
+      '/v1/audit-log?filter[action]=identity_mapped',
+    );
+  await tokensFor('ann');
+  const before = await mapped();
+  assert.deepEqual(before.data.at(-1)?.detail.preset, 'admin');
+  await tokensFor('ann');
+  assert.equal((await mapped()).data.length, before.data.length);
+  const sessions = await admin.ask<{ data: { email: string | null }[] }>('GET', '/v1/sessions');
+  assert.equal(sessions.data[0]?.email, 'ann@example.org');
+});
+
 test('the session of an identity is over after half a day, however busy', async () => {
   let { refresh_token: token } = await tokensFor('ann');
   const renew = () =>

@@ -2,7 +2,9 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import Type from 'typebox';
-import { saveIdentity } from '../../db/identities.ts';
+import { writeAuditEntry } from '../../db/audit-log.ts';
+import type { Sql } from '../../db/database.ts';
+import { type Identity, saveIdentity } from '../../db/identities.ts';
 import {
   createSignInAttempt,
   createSignInCode,
@@ -199,11 +201,24 @@ async function codeFor(
   const identity = await identityOf(deps, { issuer: provider.issuer, claims }, mappings);
   const secret = deps.newToken(secretLength);
   await deps.database.transaction(async (sql) => {
-    const { id: identityId } = await saveIdentity(sql, identity);
+    const { id: identityId } = await keepIdentity(sql, identity, deps);
     const { codeChallenge } = attempt;
     await createSignInCode(sql, { secret, identityId, codeChallenge, lifeMs: codeMs });
   });
   return secret;
+}
+
+/** An account and rights that are new to the person are a change of rights, made by the operator's mapping. */
+async function keepIdentity(sql: Sql, told: Identity, { newId }: ConfiguredDeps): Promise<Identity> {
+  const { identity, isChanged } = await saveIdentity(sql, told);
+  if (!isChanged) return identity;
+  const { id: subjectId, accountId, issuer, subject, email, preset } = identity;
+  await writeAuditEntry(sql, {
+    ...{ id: newId(), accountId, action: 'identity_mapped', subjectKind: 'identity', subjectId },
+    actor: { kind: 'oidc_map' },
+    detail: { issuer, subject, email, preset },
+  });
+  return identity;
 }
 
 async function changeCode(

@@ -39,6 +39,7 @@ export async function tenant(server: TestServer): Promise<Tenant> {
   const second = await ask<CreatedApiKey>('/v1/api-keys', { name: marker, user_uuid: user.uuid });
   const recipe = await ask('/v1/job-recipes', { name: marker, payload: aJob({ title: marker }) });
   const webhook = await ask('/v1/webhooks', { name: marker, url: `https://example.com/${marker}` });
+  const session = await ask<{ session_uuid: string }>('/v1/sign-in', {});
   const credit = { amount_usd: 3, description: marker };
   const posted = await server.admin.ask<{ uuid: string }>('POST', `/v1/accounts/${accountId}/credits`, {
     body: credit,
@@ -52,6 +53,7 @@ export async function tenant(server: TestServer): Promise<Tenant> {
     'api-keys': second.uuid,
     'job-recipes': recipe.uuid,
     webhooks: webhook.uuid,
+    sessions: session.session_uuid,
   };
   const keys = [key.id, key.publicKey, second.public_key];
   return { client, things, secrets: [marker, ...keys, posted.uuid, ...Object.values(things)] };
