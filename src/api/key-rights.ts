@@ -41,13 +41,15 @@ function coversAddresses(own: readonly string[], ranges: readonly string[]): boo
   return ranges.length > 0 && ranges.every((range) => own.some((outer) => isWithin(range, outer)));
 }
 
+/** Of one family: an IPv6 range of mapped addresses counts its prefix otherwise. */
 function isWithin(range: string, outer: string): boolean {
-  const [address = ''] = range.split('/');
-  const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
-  return prefixOf(outer) <= prefixOf(range) && addressList([outer]).check(address, family);
+  const [inner, around] = [partsOf(range), partsOf(outer)];
+  if (inner.family !== around.family || around.prefix > inner.prefix) return false;
+  return addressList([outer]).check(inner.address, inner.family);
 }
 
-function prefixOf(range: string): number {
+function partsOf(range: string): { address: string; family: 'ipv4' | 'ipv6'; prefix: number } {
   const [address = '', prefix] = range.split('/');
-  return prefix === undefined ? (isIP(address) === 6 ? 128 : 32) : Number(prefix);
+  const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
+  return { address, family, prefix: prefix === undefined ? (family === 'ipv6' ? 128 : 32) : Number(prefix) };
 }
