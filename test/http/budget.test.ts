@@ -188,3 +188,20 @@ test('the leader looks by itself', async () => {
   assert.equal(stopped.status_reason, 'budget: max_cost_usd 0.01 reached');
   await led.stop();
 });
+
+test('a recipe’s job gets the budget of its payload, and cook’s own', async () => {
+  const payload = aJob({ max_cost_usd: 2, idle_timeout_ms: 600_000 });
+  const recipe = await admin.ask<{ uuid: string }>('POST', '/v1/job-recipes', {
+    body: { name: 'frugal', payload },
+  });
+  const path = `/v1/job-recipes/${recipe.uuid}/cook`;
+  const plain = await admin.ask<Job>('POST', path, { body: {} });
+  const own = await admin.ask<Job>('POST', path, { body: { max_cost_usd: 1, renew_within_ms: 60_000 } });
+  const limits = ({ max_cost_usd, renew_within_ms, idle_timeout_ms }: Job) => [
+    ...[max_cost_usd, renew_within_ms, idle_timeout_ms],
+  ];
+  assert.deepEqual([plain, own].map(limits), [
+    [2, null, 600_000],
+    [1, 60_000, 600_000],
+  ]);
+});
