@@ -150,7 +150,7 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
   });
   jwksRoutes(app, { tokenKeys });
   sessionRoutes(app, { ...signInDeps, throttle, authenticator });
-  oidcRoutes(app, { ...signInDeps, throttle, oidc: oidcDeps(deps) });
+  oidcRoutes(app, { ...signInDeps, throttle, begins: createFailureThrottle(deps.now), oidc: oidcDeps(deps) });
   documentRoutes(app);
   healthRoutes(app, deps);
   return { app, authenticator };

@@ -325,3 +325,15 @@ test('nothing of a sign-in is readable in the database', async () => {
   );
   assert.ok(text.length > 0 && !text.includes(callback.searchParams.get('state') ?? 'x'));
 });
+
+test('whoever begins again and again is slowed down, and others are not', async () => {
+  const proxied = await server.startReplica({ trustedProxies: ['127.0.0.1'] });
+  const begin = async (address: string) => {
+    const headers = { 'X-Forwarded-For': address };
+    return fetch(beginning().replace(server.url, proxied.url), { redirect: 'manual', headers });
+  };
+  for (let count = 0; count < 100; count += 1) assert.equal((await begin('192.0.2.1')).status, 302);
+  const slowed = await begin('192.0.2.1');
+  assert.deepEqual([slowed.status, Number(slowed.headers.get('retry-after')) > 0], [429, true]);
+  assert.equal((await begin('192.0.2.2')).status, 302);
+});

@@ -29,6 +29,8 @@ import { bodyCheck } from '../validate.ts';
 export interface OidcRouteDeps extends SignInDeps {
   vault: Vault;
   throttle: FailureThrottle;
+  /** Counts sign-ins that were begun, as the other counts failures. */
+  begins: FailureThrottle;
   oidc: {
     provider: OidcProvider;
     mappings: readonly IdentityMapping[];
@@ -115,6 +117,7 @@ function configured(deps: OidcRouteDeps): ConfiguredDeps {
 
 async function begin(request: FastifyRequest, reply: FastifyReply, deps: ConfiguredDeps) {
   const { oidc, newToken } = deps;
+  limitBegins(deps.begins, request.ip);
   const wanted = readBegin(rawQueryOf(request), oidc.publicUrl());
   const [state, browser] = [newToken(secretLength), newToken(secretLength)];
   const { url, secrets } = await oidc.provider.begin({ redirectUri: callbackUrl(deps), state });
@@ -124,6 +127,19 @@ async function begin(request: FastifyRequest, reply: FastifyReply, deps: Configu
     .header('set-cookie', cookie(deps, browser))
     .header('cache-control', 'no-store')
     .redirect(url.href);
+}
+
+/** Each is a row for ten minutes, and whoever asks need not be known. */
+function limitBegins(begins: FailureThrottle, address: string): void {
+  const waitSeconds = begins.waitSeconds(address);
+  if (waitSeconds > 0) {
+    throw new ApiError(
+      'rate_limited',
+      `Too many sign-ins were begun from this address; wait ${waitSeconds} s.`,
+      { retryAfterSeconds: waitSeconds },
+    );
+  }
+  begins.fail(address);
 }
 
 /** Only where a code helps nobody but who is there already: a program on the person's machine, or this server. */
