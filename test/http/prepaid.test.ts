@@ -132,7 +132,14 @@ test('the leader watches by itself', async () => {
     const { status, status_detail: detail } = await led.admin.getJob(job.uuid);
     return status === 'CANCELLED' && detail?.code === 'insufficient_credit';
   });
-  await led.admin.ask('POST', `${account}/credits`, { body: { amount_usd: -3.4 } });
+  const waiting = await led.admin.createJob(aJob({ cpu_count: 64 }));
+  await led.admin.ask('POST', `${account}/credits`, { body: { amount_usd: -3.5 } });
+  await aNode(led, { cpus: 64 });
+  await eventually(
+    'it is not placed',
+    async () => (await led.admin.getJob(waiting.uuid)).status === 'CANCELLED',
+  );
+  assert.equal((await led.admin.listRuns({ 'filter[job_uuid]': waiting.uuid })).total, 0);
   const late = await led.admin.refusal('POST', '/v1/jobs', { body: aJob({ cpu_count: 1 }) });
   assert.equal(late.status, 402);
   await led.stop();
