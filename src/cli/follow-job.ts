@@ -1,14 +1,16 @@
 // Follows a job through its runs: status, pull progress and log bytes in the order they happen, until it has ended.
 import type { Job } from '../protocol/job.ts';
 import type { JobRun, JobRunLogs } from '../protocol/job-run.ts';
+import type { Changes } from '../sdk/changes.ts';
 import type { Client } from '../sdk/client.ts';
 import { isTransient } from '../sdk/retry.ts';
 import { outcomeExitCode } from './exit-code.ts';
 import type { Io } from './io.ts';
 import { latestRun } from './resolve.ts';
 
-const firstPauseMs = 100;
-const maxPauseMs = 1_000;
+/** Between looks at a job that nothing is told of. */
+const maxPauseMs = 5_000;
+const retryMs = 1_000;
 /** A restart of the server takes seconds; after this the person should hear that it is gone. */
 const maxOutageMs = 60_000;
 /** How long an ended job's last log bytes are waited for: they never come when its node is lost. */
@@ -38,62 +40,66 @@ export async function followJob(
 ): Promise<Job> {
   const { io, client, signal } = following;
   const { listener, untilMs = Number.POSITIVE_INFINITY } = options;
-  const log = logReader(following, listener);
+  const done = new AbortController();
+  const within = { ...following, signal: AbortSignal.any([signal, done.signal]) };
+  const log = logReader(within, listener);
+  const changes = client.jobs.changes(uuid, { signal: within.signal });
   let seen = '';
-  let pauseMs = firstPauseMs;
-  for (;;) {
-    const job = await throughRestart(following, () => client.jobs.get(uuid));
-    const run = await throughRestart(following, () => latestRun(client, uuid));
-    const news = JSON.stringify([job.status, job.pending_reason, run?.uuid, run?.status, run?.progress]);
-    if (news !== seen) listener.onChange(job, run);
-    const hasBytes = run !== null && (await log.read(run));
-    if (outcomeExitCode(job.status) !== null) {
-      await log.readLastBytes();
-      return job;
+  try {
+    for (;;) {
+      const job = await throughRestart(following, () => client.jobs.get(uuid));
+      const run = await throughRestart(following, () => latestRun(client, uuid));
+      const news = JSON.stringify([job.status, job.pending_reason, run?.uuid, run?.status, run?.progress]);
+      if (news !== seen) listener.onChange(job, run);
+      seen = news;
+      if (run !== null) await log.follow(run);
+      if (outcomeExitCode(job.status) !== null) {
+        await log.end();
+        return job;
+      }
+      if (io.nowMs() >= untilMs) return job;
+      await changeWithin(within, changes, Math.min(maxPauseMs, Math.max(0, untilMs - io.nowMs())));
     }
-    if (io.nowMs() >= untilMs) return job;
-    pauseMs = news !== seen || hasBytes ? firstPauseMs : Math.min(pauseMs * 1.5, maxPauseMs);
-    seen = news;
-    await io.sleep(Math.min(pauseMs, Math.max(0, untilMs - io.nowMs())), signal);
+  } finally {
+    done.abort();
   }
 }
 
-/** Remembers which run's log is being read and how far. */
-function logReader(following: Following, listener: JobListener) {
-  const { client, io, signal } = following;
+/** Until a change is told of, at most for `ms`: why a job is PENDING is told by nobody. */
+async function changeWithin({ io, signal }: Following, changes: Changes, ms: number): Promise<void> {
+  const timeUp = new AbortController();
+  const stop = AbortSignal.any([signal, timeUp.signal]);
+  io.sleep(ms, stop).then(
+    () => timeUp.abort(),
+    () => {},
+  );
+  await changes.next(stop).finally(() => timeUp.abort());
+  signal.throwIfAborted();
+}
+
+/** Follows the log of one run after the other, each to its end. */
+function logReader({ client, io, signal }: Following, listener: JobListener) {
   let runUuid: string | null = null;
-  let offset = 0;
-  let isComplete = false;
-  /** True when there were new bytes. */
-  const readOn = async (uuid: string): Promise<boolean> => {
-    const start = offset;
-    for (;;) {
-      const slice: JobRunLogs = await throughRestart(following, () => client.runs.logs(uuid, { offset }));
-      if (slice.gap) listener.onGap(slice.gap.to - slice.gap.from);
-      if (slice.text !== '') listener.onLog(slice.text);
-      isComplete = slice.is_complete;
-      if (slice.next_offset <= offset) return offset > start;
-      offset = slice.next_offset;
-      if (offset >= slice.total_bytes) return true;
-    }
+  let reading: Promise<unknown> = Promise.resolve();
+  const show = (slice: JobRunLogs) => {
+    if (slice.gap) listener.onGap(slice.gap.to - slice.gap.from);
+    if (slice.text !== '') listener.onLog(slice.text);
+  };
+  const end = async () => {
+    const timeUp = new AbortController();
+    const late = io.sleep(lastBytesMs, AbortSignal.any([signal, timeUp.signal])).catch(() => {});
+    await Promise.race([reading, late]).finally(() => timeUp.abort());
   };
   return {
-    /** Reads the rest of the run before, then what this one has. */
-    async read(run: JobRun): Promise<boolean> {
-      if (runUuid !== null && runUuid !== run.uuid) await readOn(runUuid);
-      if (runUuid !== run.uuid) offset = 0;
+    async follow(run: JobRun): Promise<void> {
+      if (runUuid === run.uuid) return;
+      await end();
       runUuid = run.uuid;
-      return readOn(run.uuid);
+      reading = client.runs.followLogs(run.uuid, show, { signal });
+      // Heard of by whoever waits for the end.
+      reading.catch(() => {});
     },
-    async readLastBytes(): Promise<void> {
-      if (runUuid === null) return;
-      const giveUpMs = io.nowMs() + lastBytesMs;
-      await readOn(runUuid);
-      while (!isComplete && io.nowMs() < giveUpMs) {
-        await io.sleep(firstPauseMs, signal);
-        await readOn(runUuid);
-      }
-    },
+    end,
   };
 }
 
@@ -113,6 +119,6 @@ export async function throughRestart<T>(
       if (signal.aborted || !isTransient(error) || io.nowMs() >= giveUpMs) throw error;
     }
     if (tries === 1) onOutage?.();
-    await io.sleep(maxPauseMs, signal);
+    await io.sleep(retryMs, signal);
   }
 }

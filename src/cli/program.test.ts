@@ -63,6 +63,7 @@ const plainServer = {
   trustedProxies: [],
   drainDelayMs: 0,
   trustTenants: false,
+  allowedWebhooks: [],
   lostAfterMs: null,
   gateway: {
     hostname: null,
@@ -123,6 +124,7 @@ test('up and server take options, then environment, then defaults, and end with 
         trustedProxies: ['a', 'b'],
         drainDelayMs: 5_000,
         trustTenants: false,
+        allowedWebhooks: [],
         lostAfterMs: null,
         ...{ gateway: plainServer.gateway, publicUrl: null, oidc: null },
         isOnce: true,

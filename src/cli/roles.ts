@@ -21,6 +21,8 @@ export interface ServerOptions extends DatabaseOptions {
   drainDelayMs: number;
   /** Jobs of every account go also to nodes that do not enforce isolation. */
   trustTenants: boolean;
+  /** Private hosts, addresses and ranges that webhooks may point at. */
+  allowedWebhooks: string[];
   /** Silence after which a node is lost; null: the default. */
   lostAfterMs: number | null;
   gateway: GatewayOptions;

@@ -18,8 +18,6 @@ interface LogsFlags extends ApiFlags {
   run?: string;
 }
 
-const pauseMs = 500;
-
 export function addJobLogs(job: Command, cli: Cli) {
   const command = job
     .command('logs')
@@ -65,12 +63,14 @@ async function showPreparation(
   { run, signal }: { run: JobRun; signal: AbortSignal },
 ) {
   const printer = createProgressPrinter(io);
+  const changes = client.jobs.changes(run.job_uuid, { signal });
   let { status, progress } = run;
   while (status === 'ASSIGNED' || status === 'PREPARING') {
     if (progress !== null) printer.show(progress);
-    await io.sleep(pauseMs, signal);
+    await changes.next(signal);
     ({ status, progress } = await throughRestart({ io, signal }, () => client.runs.get(run.uuid)));
   }
+  changes.close();
   printer.clear();
 }
 
@@ -115,13 +115,18 @@ async function waitForRun(
   client: Client,
   { uuid, flags, signal }: { uuid: string; flags: LogsFlags; signal: AbortSignal },
 ): Promise<JobRun> {
-  for (;;) {
-    const run = flags.run
-      ? null
-      : await throughRestart({ io: cli.io, signal }, () => latestRun(client, uuid));
-    if (run) return run;
-    const { status } = await throughRestart({ io: cli.io, signal }, () => client.jobs.get(uuid));
-    if (flags.run || !['PENDING', 'ASSIGNED'].includes(status)) return runOf(client, uuid, flags);
-    await cli.io.sleep(pauseMs, signal);
+  const changes = client.jobs.changes(uuid, { signal });
+  try {
+    for (;;) {
+      const run = flags.run
+        ? null
+        : await throughRestart({ io: cli.io, signal }, () => latestRun(client, uuid));
+      if (run) return run;
+      const { status } = await throughRestart({ io: cli.io, signal }, () => client.jobs.get(uuid));
+      if (flags.run || !['PENDING', 'ASSIGNED'].includes(status)) return runOf(client, uuid, flags);
+      await changes.next(signal);
+    }
+  } finally {
+    changes.close();
   }
 }

@@ -19,6 +19,7 @@ export interface ServerFlags extends GatewayFlags, SignInFlags {
   insecureHttp?: true;
   trustedProxy?: string[];
   trustTenants?: true;
+  allowWebhook?: string[];
   nodeLostAfter?: number;
   drainDelay?: number;
 }
@@ -67,6 +68,11 @@ export function withServerOptions(command: Command): Command {
       'when told to stop, go on serving for so long, not ready, until load balancers have noticed (default 0s)',
       durationMs,
     )
+    .option(
+      '--allow-webhook <host>',
+      'let webhooks point at a private host, host:port, address or range (repeatable)',
+      collect,
+    )
     .option('--trust-tenants', "place every account's jobs also on nodes that cannot keep runs apart");
 }
 
@@ -85,6 +91,7 @@ export function serverOptions(io: Io, flags: ServerFlags): ServerOptions {
     trustedProxies: flags.trustedProxy ?? [],
     drainDelayMs: flags.drainDelay ?? 0,
     trustTenants: flags.trustTenants ?? false,
+    allowedWebhooks: flags.allowWebhook ?? [],
     lostAfterMs: flags.nodeLostAfter ?? null,
     gateway: gatewayOptions(io, flags),
     ...signInOptions(io, flags),
