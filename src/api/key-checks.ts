@@ -2,6 +2,7 @@
 import type { Sql } from '../db/database.ts';
 import { getRateLimit } from '../db/rate-limit.ts';
 import type { UserRecord } from '../db/users.ts';
+import type { KeyPreset } from '../protocol/api-key.ts';
 import type { FieldIssue } from '../protocol/error.ts';
 import { isClusterAdmin } from './account-scope.ts';
 import type { Caller } from './auth.ts';
@@ -12,13 +13,17 @@ import type { KeyRights } from './key-rights.ts';
 
 const latestExpiryMs = Date.UTC(9999, 0);
 
-/** One 400 with every wrong field. `nowMs` null: the expiry is not new. */
+/** One 400 with every wrong field. `preset` is of a new key; `nowMs` null: the expiry is not new. */
 export function checkKeyRights(
-  { rights, user }: { rights: KeyRights; user: UserRecord | null },
+  { rights, user, preset }: { rights: KeyRights; user: UserRecord | null; preset?: KeyPreset },
   nowMs: number | null,
 ): void {
   const { expiresAtMs, allowedIps, permissions } = rights;
   const issues: FieldIssue[] = [];
+  if (preset === 'node') {
+    const expected = 'admin, consumer or operator; a node gets its key from POST /v1/nodes';
+    issues.push({ path: 'preset', expected });
+  }
   const isPast =
     expiresAtMs !== null && nowMs !== null && !(expiresAtMs > nowMs && expiresAtMs < latestExpiryMs);
   if (isPast) issues.push({ path: 'expires_at', expected: 'a time in the future (RFC 3339)' });

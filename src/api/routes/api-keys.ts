@@ -11,7 +11,7 @@ import { listedAccount, reachOf, targetAccount } from '../account-scope.ts';
 import { recordChange } from '../audit-entry.ts';
 import { type Caller, callerOf, requirePermission } from '../auth.ts';
 import type { ApiDeps } from '../deps.ts';
-import { nonceReused, notFound, validationFailed } from '../errors.ts';
+import { nonceReused, notFound } from '../errors.ts';
 import { checkKeyRights, mayRaiseRate } from '../key-checks.ts';
 import { newKeyPair, presetPermissions } from '../key-presets.ts';
 import { type KeyRights, mayGrant } from '../key-rights.ts';
@@ -98,11 +98,7 @@ async function createKey(request: FastifyRequest, deps: ApiDeps): Promise<Create
     permissions: body.permissions ?? presetPermissions[preset],
     ...limitsOf(body, caller),
   };
-  if (preset === 'node')
-    throw validationFailed([
-      { path: 'preset', expected: 'admin, consumer or operator; a node gets its key from POST /v1/nodes' },
-    ]);
-  checkKeyRights({ rights, user }, deps.now());
+  checkKeyRights({ rights, user, preset }, deps.now());
   mayGrant(caller, rights);
   await mayRaiseRate(rights, { caller, sql: database });
   const pair = newKeyPair(deps.newToken);
