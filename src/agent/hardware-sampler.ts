@@ -49,7 +49,7 @@ export class HardwareSampler {
     this.#machine = { reading, atMs };
     const runs = await this.#takeRuns(gpus);
     const spanMs = before === null ? 0 : Math.round(atMs - before.atMs);
-    if (before === null || spanMs < 1) return null;
+    if (before === null || spanMs < 1 || spanMs > maxSpanMs) return null;
     const usage = { ...usageBetween(before.reading, reading, spanMs), ...gpuUsage(gpus) };
     return {
       type: 'sample',
@@ -89,7 +89,7 @@ export class HardwareSampler {
   }
 }
 
-/** Above it a difference tells little: of a run that went on while its agent did not. */
+/** Above it a difference tells little: of what went on while the agent did not. */
 const maxSpanMs = 600_000;
 
 const nothingUsed: UsageReading = {

@@ -15,18 +15,17 @@ const usageNames = [
 const usageColumns = usageNames.join(', ');
 const usageTypes = [...['real', 'bigint', 'real', 'bigint'], ...['bigint', 'bigint', 'bigint', 'bigint']];
 
-/** One statement for all samples that arrived since the last one. Of two of a node the later counts as its load. */
+/** One statement for the samples of all nodes, one of each. */
 export async function writeSamples(sql: Sql, samples: readonly NodeSample[]): Promise<void> {
   const nodes = samples.map(({ nodeId, sample }) => row(nodeId, sample.span_ms, sample.node));
   const runs = samples.flatMap(({ sample }) =>
     sample.runs.map((run) => row(run.run_uuid, run.span_ms ?? sample.span_ms, run)),
   );
-  const loads = [...new Map(samples.map(({ nodeId, sample }) => [nodeId, sample.node]))];
   await sql.query({ name: 'write_samples', text: writeText }, [
     ...columnsOf(nodes),
     ...columnsOf(runs),
-    loads.map(([nodeId]) => nodeId),
-    loads.map(([, load]) => JSON.stringify(load)),
+    samples.map(({ nodeId }) => nodeId),
+    samples.map(({ sample }) => JSON.stringify(sample.node)),
   ]);
 }
 

@@ -7,7 +7,8 @@ import type { AgentSession } from './session.ts';
 
 export class NodeSamples {
   readonly #options: { database: Database; log: Logger };
-  #waiting: NodeSample[] = [];
+  /** By node: the last of each within a second, so that none can flood the others. */
+  #waiting = new Map<string, NodeSample>();
   #isWriting = false;
 
   constructor(options: { database: Database; log: Logger }) {
@@ -16,14 +17,16 @@ export class NodeSamples {
 
   /** Only of runs that the node was ordered. */
   note(session: AgentSession, sample: Sample): void {
-    const runs = sample.runs.filter(({ run_uuid }) => session.sentOrders.has(run_uuid));
-    this.#waiting.push({ nodeId: session.identity.nodeId, sample: { ...sample, runs } });
+    const { nodeId } = session.identity;
+    const own = sample.runs.filter(({ run_uuid }) => session.sentOrders.has(run_uuid));
+    const runs = [...new Map(own.map((run) => [run.run_uuid, run])).values()];
+    this.#waiting.set(nodeId, { nodeId, sample: { ...sample, runs } });
   }
 
   /** Never rejects. While the last write is tried, what arrives is let go: it tells of a moment that is over. */
   async flush(): Promise<void> {
-    const samples = this.#waiting;
-    this.#waiting = [];
+    const samples = [...this.#waiting.values()];
+    this.#waiting.clear();
     if (samples.length === 0 || this.#isWriting) return;
     this.#isWriting = true;
     try {

@@ -3,8 +3,9 @@
 import Type, { type Static } from 'typebox';
 import { Nullable, Uuid } from './schema.ts';
 
-const SpanMs = Type.Integer({ minimum: 1, maximum: 86_400_000 });
-const Bytes = Nullable(Type.Integer({ minimum: 0 }));
+// Bounds that every column and every sum of five minutes holds: the samples of all nodes are written together.
+const SpanMs = Type.Integer({ minimum: 1, maximum: 3_600_000 });
+const Bytes = Nullable(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }));
 const Fraction = Nullable(Type.Number({ minimum: 0, maximum: 1 }));
 
 /** The parts of a machine, as far as it tells of them. */
@@ -36,7 +37,7 @@ export type HardwareParts = Static<typeof HardwareParts>;
 /** What a node and a run are both measured by; null: it could not be seen. */
 const usage = {
   /** CPUs in use, on average since the sample before. */
-  cpu_cores: Nullable(Type.Number({ minimum: 0 })),
+  cpu_cores: Nullable(Type.Number({ minimum: 0, maximum: 65_536 })),
   memory_bytes: Bytes,
   /** On average over the GPUs. */
   gpu_utilisation: Fraction,
@@ -50,7 +51,7 @@ export const Usage = Type.Object(usage);
 export type Usage = Static<typeof Usage>;
 
 const GpuLoad = Type.Object({
-  uuid: Type.String({ maxLength: 128 }),
+  uuid: Type.String({ pattern: '^[A-Za-z0-9_-]{1,128}$' }),
   utilisation: Fraction,
   memory_used_bytes: Bytes,
 });

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import type { RunUsage } from '../../src/protocol/hardware.ts';
 import { stubGpus } from '../support/gpus.ts';
 import { type ControlPlane, shell } from './support/control-plane.ts';
-import { withNode } from './support/node.ts';
+import { startAgent, withNode } from './support/node.ts';
 
 const sampleMs = 500;
 const megabyte = 1_000_000;
@@ -67,4 +67,21 @@ test('a server that asks for no samples gets none', () =>
     const run = plane.want(shell('sleep 1; exit 0'));
     await plane.event(run, 'released');
     assert.deepEqual(plane.samples, []);
+  }));
+
+test('an agent that starts anew samples what it finds running', () =>
+  withNode(async ({ plane, agent }) => {
+    plane.sampleMs = sampleMs;
+    const run = plane.want(shell('sleep 60'));
+    await usageOf(plane, run, ({ cpu_cores }) => cpu_cores !== null);
+    await agent.stop();
+    plane.samples.length = 0;
+    const next = startAgent(plane);
+    try {
+      const { network_rx_bytes: received } = await usageOf(plane, run, ({ cpu_cores }) => cpu_cores !== null);
+      assert.notEqual(received, null);
+      assert.ok((plane.hellos.at(-1)?.inventory.parts?.cpus.length ?? 0) > 0);
+    } finally {
+      await next.stop();
+    }
   }));

@@ -66,6 +66,28 @@ test("a node's sample of another node's run, or of none, is not stored", async (
   assert.deepEqual([...(await samplesOf(otherRun)), ...(await samplesOf(stranger))], []);
 });
 
+test('what no machine has is refused, and harms no sample of another node', async () => {
+  const [strange, other] = [await nodes.connect(), await nodes.connect()];
+  const runId = await aRunningRun(other);
+  sample(other, [
+    { run_uuid: runId, ...usage },
+    { run_uuid: runId, ...usage },
+  ]);
+  const wrong = { ...load, gpus: [{ uuid: 'GPU-\0', utilisation: 0, memory_used_bytes: 1 }] };
+  strange.agent.send({ type: 'sample', span_ms: 10_000, node: wrong, runs: [] });
+  assert.equal((await strange.agent.next('refused')).code, 'malformed_message');
+  await eventually('the one of the other', async () => (await samplesOf(runId)).length > 0);
+  assert.equal((await samplesOf(runId)).length, 1);
+});
+
+test('a node that sends without end is heard once a second', async () => {
+  const node = await nodes.connect();
+  const runId = await aRunningRun(node);
+  for (let count = 0; count < 500; count += 1) sample(node, [{ run_uuid: runId, ...usage }]);
+  await eventually('some', async () => (await samplesOf(runId)).length > 0);
+  assert.ok((await samplesOf(runId)).length < 5);
+});
+
 test('five minutes are averaged once, also after their samples are gone', async () => {
   const node = await nodes.connect();
   const runId = await aRunningRun(node);
