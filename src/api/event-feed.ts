@@ -10,6 +10,8 @@ import { eventView } from '../protocol/event-view.ts';
 export interface FeedItem {
   event: EventRecord;
   /** Where its reader stands after it. */
+  position: EventPosition;
+  /** The same as text. */
   id: string;
   json: string;
 }
@@ -112,9 +114,8 @@ export class EventFeed {
 }
 
 export function feedItems({ events, positions, next }: EventBatch): FeedItem[] {
-  return events.map((event, at) => ({
-    event,
-    id: formatPosition(positions[at] ?? next),
-    json: JSON.stringify(eventView(event)),
-  }));
+  return events.map((event, at) => {
+    const position = positions[at] ?? next;
+    return { event, position, id: formatPosition(position), json: JSON.stringify(eventView(event)) };
+  });
 }

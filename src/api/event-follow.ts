@@ -15,33 +15,51 @@ export interface FollowedEvents {
 
 const batchSize = 500;
 
-/** Until the stream is closed. */
+/** Until the stream is closed. One that reads slowly goes back to reading from the database, at its own pace. */
 export async function followEvents(
   deps: { database: Database; feed: EventFeed },
   stream: EventStream,
   what: FollowedEvents,
 ): Promise<void> {
-  const start = what.from ?? (await currentEventPosition(deps.database));
-  const near = await catchUp(deps.database, stream, { ...what, from: start });
-  const early: (readonly FeedItem[])[] = [];
+  let position = what.from ?? (await currentEventPosition(deps.database));
+  while (!stream.closed.aborted) {
+    const near = await catchUp(deps.database, stream, { ...what, from: position });
+    position = await followLive(deps, stream, { ...what, from: near });
+    await stream.drained();
+  }
+}
+
+/** What the feed brings, until the stream is closed or full; answers how far it got. */
+async function followLive(
+  { database, feed }: { database: Database; feed: EventFeed },
+  stream: EventStream,
+  what: FollowedEvents & { from: EventPosition },
+): Promise<EventPosition> {
+  const early: FeedItem[] = [];
   let listener: EventListener = (items) => {
-    early.push(items);
+    early.push(...items);
   };
-  const unfollow = await deps.feed.follow(what.accountId, (items) => listener(items));
+  const unfollow = await feed.follow(what.accountId, (items) => listener(items));
   try {
-    const position = await catchUp(deps.database, stream, { ...what, from: near });
+    let position = await catchUp(database, stream, what);
     const seen = parseSnapshot(position.since);
     if (seen === null) throw new Error(`PostgreSQL told a snapshot that is none: ${position.since}`);
-    // The feed may be behind: what was sent already is left out.
-    listener = (items) =>
-      send(
-        stream,
-        items.filter((item) => !isVisible(item.event.writtenIn, seen)),
-        what,
-      );
-    for (const items of early) listener(items);
+    const full = Promise.withResolvers<void>();
+    let isBehind = false;
+    listener = (items) => {
+      for (const item of items) {
+        isBehind ||= stream.isFull;
+        if (isBehind) return full.resolve();
+        // The feed may be behind: what was sent already is left out.
+        if (isVisible(item.event.writtenIn, seen)) continue;
+        if (isWanted(item, what)) stream.send({ id: item.id, json: item.json });
+        position = item.position;
+      }
+    };
+    listener(early);
     stream.send({ id: formatPosition(position), event: 'ready', json: '{}' });
-    await ended(stream.closed);
+    await Promise.race([full.promise, ended(stream.closed)]);
+    return position;
   } finally {
     unfollow();
   }
@@ -61,7 +79,10 @@ async function catchUp(
         event: 'gap',
         json: '{"reason":"the last id is of another database; read the lists again"}',
       });
-    send(stream, feedItems(batch), what);
+    for (const item of feedItems(batch)) {
+      if (stream.isFull) await stream.drained();
+      if (isWanted(item, what)) stream.send({ id: item.id, json: item.json });
+    }
     position = batch.next;
     await stream.drained();
   } while (position.within !== null && !stream.closed.aborted);
@@ -81,9 +102,8 @@ function isOfAnotherTime(before: EventPosition, after: EventPosition): boolean {
   return from !== null && to !== null && to.xmax < from.xmax;
 }
 
-function send(stream: EventStream, items: readonly FeedItem[], { jobId }: FollowedEvents): void {
-  for (const { event, id, json } of items)
-    if (jobId === null || event.jobId === jobId) stream.send({ id, json });
+function isWanted({ event }: FeedItem, { jobId }: FollowedEvents): boolean {
+  return jobId === null || event.jobId === jobId;
 }
 
 function ended(signal: AbortSignal): Promise<void> {

@@ -11,8 +11,10 @@ export interface StreamMessage {
   json: string;
 }
 
-/** A client that is this far behind is sent away; it comes back with its last id. */
+/** What waits for a client that reads slowly; the rest stays in the database until it has read. */
 const maxBufferedBytes = 1024 * 1024;
+/** A client that has not read it by then is sent away, and comes back with its last id. */
+const drainMs = 30_000;
 export const keepAliveMs = 15_000;
 /** How long a client that is sent away may take to read the rest. */
 const lastBytesMs = 5_000;
@@ -24,22 +26,24 @@ export class EventStream {
   readonly #closed = new AbortController();
   readonly #timer: NodeJS.Timeout;
   readonly #isStillAllowed: () => boolean;
+  readonly #drainMs: number;
   #isEnded = false;
 
   /** Sends the head; `isStillAllowed` is asked now and then, since keys expire. */
   constructor(
     response: ServerResponse,
-    { headers, isStillAllowed }: { headers: Record<string, string>; isStillAllowed: () => boolean },
+    options: { headers: Record<string, string>; isStillAllowed: () => boolean; drainMs?: number },
   ) {
     this.#response = response;
-    this.#isStillAllowed = isStillAllowed;
+    this.#isStillAllowed = options.isStillAllowed;
+    this.#drainMs = options.drainMs ?? drainMs;
     response.on('close', () => this.#close());
     response.on('error', () => this.#close());
     response.writeHead(200, {
       'content-type': 'text/event-stream; charset=utf-8',
       'cache-control': 'no-store',
       'x-accel-buffering': 'no',
-      ...headers,
+      ...options.headers,
     });
     response.write(`retry: ${reconnectMs}\n\n`);
     this.#timer = setInterval(() => this.#keepAlive(), keepAliveMs);
@@ -52,24 +56,32 @@ export class EventStream {
     return this.#closed.signal;
   }
 
+  /** Nothing more should be sent until it has `drained`. */
+  get isFull(): boolean {
+    return this.#response.writableLength > maxBufferedBytes;
+  }
+
   send({ id, event, json }: StreamMessage): void {
     if (this.#isEnded) return;
-    if (this.#response.writableLength > maxBufferedBytes) {
-      this.end('too_slow');
-      return;
-    }
     const head = `${id === undefined ? '' : `id: ${id}\n`}${event === undefined ? '' : `event: ${event}\n`}`;
     this.#response.write(`${head}data: ${json}\n\n`);
   }
 
-  /** Resolves when the client has taken what was sent, or is gone. */
+  /** Resolves when the client has taken what was sent, is gone, or was sent away because it reads too slowly. */
   async drained(): Promise<void> {
     const response = this.#response;
     if (!response.writableNeedDrain || this.closed.aborted) return;
+    const timer = setTimeout(() => this.end('too_slow'), this.#drainMs);
     await new Promise<void>((resolve) => {
-      response.once('drain', resolve);
-      this.closed.addEventListener('abort', () => resolve(), { once: true });
+      const done = () => {
+        response.off('drain', done);
+        this.closed.removeEventListener('abort', done);
+        resolve();
+      };
+      response.on('drain', done);
+      this.closed.addEventListener('abort', done);
     });
+    clearTimeout(timer);
   }
 
   /** Says why, and closes. */

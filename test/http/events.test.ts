@@ -150,6 +150,29 @@ test('followers of one account share one reader, and hear of nobody else', async
   for (const stream of [...streams, quiet]) stream.close();
 });
 
+test('a client that does not read for a while costs no memory, holds up nobody, and misses nothing', async () => {
+  const { jobId } = await aPlacedJob();
+  const [slow, quick] = [await openStream(admin, '/v1/events'), await openStream(admin, '/v1/events')];
+  for (const stream of [slow, quick]) await stream.next('ready');
+  slow.response.pause();
+  const count = 1_500;
+  for (let from = 0; from < count; from += 100) {
+    await database.query(
+      `insert into job_events (created_at, job_id, kind, actor, detail)
+       select flotilla_now(), $1, 'big', '{}', jsonb_build_object('n', n, 'text', repeat('x', 20000))
+       from generate_series($2::integer, $3::integer) n`,
+      [jobId, from, from + 99],
+    );
+  }
+  const numbers = (messages: { data: { detail: { n: number } } }[]) =>
+    messages.map(({ data }) => data.detail.n);
+  const expected = Array.from({ length: count }, (_, n) => n);
+  assert.deepEqual(numbers(await quick.take(count)), expected);
+  slow.response.resume();
+  assert.deepEqual(numbers(await slow.take(count)), expected);
+  for (const stream of [slow, quick]) stream.close();
+});
+
 test('an account holds so many streams and no more', async () => {
   const accountId = await server.createAccount('greedy');
   const greedy = server.client(await server.createKey({ preset: 'admin', accountId }));

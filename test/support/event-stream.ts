@@ -19,7 +19,7 @@ export class TestStream {
   readonly messages: Message[] = [];
   lastId: string | null = null;
   #rest = '';
-  #isEnded = false;
+  isEnded = false;
   #wake: () => void = () => {};
 
   constructor(response: IncomingMessage) {
@@ -28,7 +28,7 @@ export class TestStream {
     response.on('data', (text: string) => this.#read(text));
     response.on('error', () => {});
     response.on('close', () => {
-      this.#isEnded = true;
+      this.isEnded = true;
       this.#wake();
     });
   }
@@ -40,7 +40,7 @@ export class TestStream {
       const message = this.messages.shift();
       if (message?.event === event) return message;
       if (message !== undefined) continue;
-      assert.ok(!this.#isEnded, `the stream ended without ${event}`);
+      assert.ok(!this.isEnded, `the stream ended without ${event}`);
       assert.ok(performance.now() < deadline, `no ${event} in time`);
       await new Promise<void>((resolve) => {
         this.#wake = resolve;

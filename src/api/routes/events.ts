@@ -5,6 +5,7 @@ import type { Hints } from '../../db/hints.ts';
 import { claimNonce } from '../../db/nonces.ts';
 import { type EventPosition, parsePosition } from '../../domain/event-position.ts';
 import { EventList, StreamTicket, StreamTicketBody } from '../../protocol/event.ts';
+import { eventView } from '../../protocol/event-view.ts';
 import { callerOf, requirePermission } from '../auth.ts';
 import type { ApiDeps } from '../deps.ts';
 import { nonceReused, notFound, validationFailed } from '../errors.ts';
@@ -12,7 +13,6 @@ import type { EventFeed } from '../event-feed.ts';
 import { followEvents } from '../event-follow.ts';
 import type { EventStream } from '../event-stream.ts';
 import type { EventStreams } from '../event-streams.ts';
-import { eventView } from '../../protocol/event-view.ts';
 import { timestamp } from '../job-view.ts';
 import { type FilterRules, parseListQuery } from '../list-query.ts';
 import { listOf, listQuerySchema, refuseQuery, uuidOf, uuidParams } from '../route-parts.ts';
@@ -133,7 +133,7 @@ function tellChanges(opened: EventStream, { hints, jobId }: { hints: Hints; jobI
   let timer: NodeJS.Timeout | undefined;
   const tell = () => {
     timer = undefined;
-    opened.send({ event: 'changed', json: '{}' });
+    if (!opened.isFull) opened.send({ event: 'changed', json: '{}' });
   };
   const unsubscribe = hints.subscribe((hint) => {
     if (hint.kind === 'job' && hint.jobId === jobId) timer ??= setTimeout(tell, changedGapMs);
