@@ -131,6 +131,8 @@ export class Calm {
   /** What was said must be so. */
   #checkPromises(): void {
     const { model, consumer } = this.#parts;
+    if (consumer.acknowledged.size === 0)
+      throw new Violation('the simulation itself works', 'no submit was accepted');
     for (const id of consumer.acknowledged)
       if (!model.jobs.has(id))
         throw new Violation('no acknowledged job is lost', `job ${id} was accepted and is not there`);

@@ -40,6 +40,8 @@ export class SimulatedDatabase {
   readonly rates = { answerLost: 0, slow: 0 };
   /** By the name of a statement: the next one takes this long to arrive. */
   readonly #late = new Map<string, number>();
+  /** By the name of a statement: what happens when the next one has been done, before it is answered. */
+  readonly #after = new Map<string, (process: SimulatedProcess) => void>();
   /** After each statement that may have written: what changed is looked at before anything else happens. */
   onWritten: () => Promise<void> = async () => {};
   onExecuted: (call: {
@@ -86,6 +88,17 @@ export class SimulatedDatabase {
   /** The next statement of this name comes so late: its server was cut off, or its packets were lost. */
   delayNext(name: string, delayMs: number): void {
     this.#late.set(name, delayMs);
+  }
+
+  /** The next statement of this name is done, and not answered yet. */
+  afterNext(name: string, act: (process: SimulatedProcess) => void): void {
+    this.#after.set(name, act);
+  }
+
+  /** Nothing of what was ordered for a next statement happens. */
+  disarm(): void {
+    this.#late.clear();
+    this.#after.clear();
   }
 
   comeBack(): void {
@@ -155,6 +168,8 @@ export class SimulatedDatabase {
     if (outcome.kind === 'blocked') return this.#block(call);
     if (transaction !== null) transaction.blocked = null;
     if (outcome.kind === 'failed') return this.#fail(call, outcome.error);
+    this.#after.get(call.name)?.(call.process);
+    this.#after.delete(call.name);
     await this.onExecuted({
       name: call.name,
       process: call.process,
@@ -311,13 +326,14 @@ export class SimulatedDatabase {
 
   /** A transaction whose server says nothing for too long is rolled back by PostgreSQL. */
   #watchIdle(transaction: Transaction): void {
-    transaction.stopWatching = this.#world.later(idleInTransactionMs, {
+    const sinceMs = transaction.blocked === null ? transaction.usedAtMs : this.#world.nowMs;
+    transaction.stopWatching = this.#world.later(sinceMs + idleInTransactionMs - this.#world.nowMs, {
       process: null,
       what: `idle check ${transaction.process.name}`,
       run: async () => {
         if (transaction.isOver) return;
         const isIdle =
-          transaction.blocked === null && transaction.usedAtMs <= this.#world.nowMs - idleInTransactionMs;
+          transaction.blocked === null && transaction.usedAtMs <= this.#world.nowMs - idleInTransactionMs + 1;
         if (!isIdle) return this.#watchIdle(transaction);
         this.#world.count('fault: transaction ended as idle');
         await this.#end(transaction);

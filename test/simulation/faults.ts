@@ -1,8 +1,8 @@
-// Faults by the seed: what breaks, how often and for how long; and their end.
-import { type EngineRates, noEngineFaults } from './engine.ts';
+// What can break: servers, agents and their machines, the network between them, and engines.
 import type { Invariants } from './invariants.ts';
 import type { Network } from './network.ts';
 import type { SimulatedNode } from './node.ts';
+import type { SimulatedProcess } from './process.ts';
 import type { Fleet, SimulatedServer } from './server.ts';
 import type { World } from './world.ts';
 
@@ -13,25 +13,18 @@ export interface FaultyParts {
   invariants: Invariants;
 }
 
-interface Fault {
+export interface Fault {
   name: string;
   weight: number;
-  act: (parts: FaultyParts, world: World) => void | Promise<void>;
+  /** `forMs`: how long it lasts, where the fault has no bounds of its own. */
+  act: (parts: FaultyParts, world: World, forMs: number) => void | Promise<void>;
 }
 
-/** By world: how often a fault lasts so long that its node counts as lost. */
-const longShares = new WeakMap<World, number>();
-
-function durationMs(world: World): number {
-  const { fault } = world.random;
-  return fault.chance(longShares.get(world) ?? 0)
-    ? fault.between(18_000, 60_000)
-    : fault.between(200, 15_000);
-}
-
-/** `forMs`: the server may not hear it for so long; 0 where it does. */
+/** Mostly one that has containers. `forMs`: the server may not hear it for so long; 0 where it does. */
 function pickNode({ nodes, invariants }: FaultyParts, world: World, forMs: number): SimulatedNode {
-  const node = world.random.fault.pick(nodes);
+  const { fault } = world.random;
+  const busy = nodes.filter(({ engine }) => engine.containers.size > 0);
+  const node = fault.pick(busy.length > 0 && fault.chance(0.75) ? busy : nodes);
   if (forMs === 0) return node;
   const until = invariants.faultyUntilMs.get(node.shape.id) ?? 0;
   invariants.faultyUntilMs.set(node.shape.id, Math.max(until, world.nowMs + forMs));
@@ -42,11 +35,11 @@ function pickServer({ fleet }: FaultyParts, world: World): SimulatedServer {
   return world.random.fault.pick(fleet.servers);
 }
 
-function later(world: World, delayMs: number, what: string, run: () => void | Promise<void>): void {
+export function later(world: World, delayMs: number, what: string, run: () => void | Promise<void>): void {
   world.later(delayMs, { process: null, what, run });
 }
 
-const serverFaults: Fault[] = [
+export const serverFaults: readonly Fault[] = [
   {
     name: 'server killed',
     weight: 3,
@@ -60,26 +53,38 @@ const serverFaults: Fault[] = [
   },
   {
     name: 'all servers killed',
-    weight: 1,
-    act({ fleet }, world) {
+    weight: 2,
+    act({ fleet }, world, forMs) {
       for (const server of fleet.servers) server.kill();
-      later(world, durationMs(world), 'all servers start again', () => {
+      later(world, forMs, 'all servers start again', () => {
         for (const server of fleet.servers) if (server.life === null) server.start();
       });
     },
   },
-  { name: 'server paused', weight: 4, act: (parts, world) => pauseServer(pickServer(parts, world), world) },
+  {
+    name: 'server paused',
+    weight: 3,
+    act: (parts, world, forMs) => pauseServer(pickServer(parts, world), world, forMs),
+  },
   {
     name: 'leader paused',
     weight: 3,
-    act(parts, world) {
+    act(parts, world, forMs) {
       const leader = parts.fleet.servers.find(({ life }) => life?.scheduler.isLeader);
-      if (leader !== undefined) pauseServer(leader, world);
+      if (leader !== undefined) pauseServer(leader, world, forMs);
     },
   },
   {
+    name: 'server paused while it holds locks',
+    weight: 3,
+    act: ({ fleet }, world) =>
+      fleet.database.afterNext('lock_runs', (process) =>
+        pauseProcess(process, world, world.random.fault.between(6_000, 15_000)),
+      ),
+  },
+  {
     name: 'all servers paused',
-    weight: 1,
+    weight: 2,
     act(parts, world) {
       for (const server of parts.fleet.servers)
         pauseServer(server, world, world.random.fault.between(5_000, 60_000));
@@ -93,33 +98,35 @@ const serverFaults: Fault[] = [
   },
   {
     name: 'database away',
-    weight: 2,
-    async act({ fleet }, world) {
+    weight: 3,
+    async act({ fleet }, world, forMs) {
       await fleet.database.goAway();
-      later(world, durationMs(world), 'database back', () => fleet.database.comeBack());
+      later(world, forMs, 'database back', () => fleet.database.comeBack());
     },
   },
 ];
 
-function pauseServer({ life, name }: SimulatedServer, world: World, forMs = durationMs(world)): void {
-  if (life === null || life.process.isPaused) return;
-  const { process } = life;
-  process.pause();
-  later(world, forMs, `${name} resumes`, () => process.resume());
+function pauseServer({ life }: SimulatedServer, world: World, forMs: number): void {
+  if (life !== null) pauseProcess(life.process, world, forMs);
 }
 
-const agentFaults: Fault[] = [
+function pauseProcess(process: SimulatedProcess, world: World, forMs: number): void {
+  if (process.isPaused) return;
+  process.pause();
+  later(world, forMs, `${process.name} resumes`, () => process.resume());
+}
+
+export const agentFaults: readonly Fault[] = [
   {
     name: 'agent killed',
     weight: 4,
-    act(parts, world) {
-      const awayMs = durationMs(world);
-      restart(pickNode(parts, world, awayMs), world, awayMs);
+    act(parts, world, forMs) {
+      restart(pickNode(parts, world, forMs), world, forMs);
     },
   },
   {
     name: 'agent killed, its disk lost',
-    weight: 2,
+    weight: 3,
     act(parts, world) {
       const node = pickNode(parts, world, 1_000);
       node.forgetDisk();
@@ -128,7 +135,7 @@ const agentFaults: Fault[] = [
   },
   {
     name: 'agent restarted orderly',
-    weight: 1,
+    weight: 4,
     act(parts, world) {
       const node = pickNode(parts, world, 500);
       node.stopOrderly();
@@ -137,29 +144,25 @@ const agentFaults: Fault[] = [
   },
   {
     name: 'agent paused',
-    weight: 4,
-    act(parts, world) {
-      const forMs = durationMs(world);
-      const { process, shape } = pickNode(parts, world, forMs);
-      if (process === null || process.isPaused) return;
-      process.pause();
-      later(world, forMs, `${shape.name} resumes`, () => process.resume());
+    weight: 3,
+    act(parts, world, forMs) {
+      const { process } = pickNode(parts, world, forMs);
+      if (process !== null) pauseProcess(process, world, forMs);
     },
   },
   {
     name: 'machine lost power',
     weight: 2,
-    act(parts, world) {
-      const awayMs = durationMs(world);
-      const node = pickNode(parts, world, awayMs);
+    act(parts, world, forMs) {
+      const node = pickNode(parts, world, forMs);
       parts.network.block(node.shape.name, ['up', 'down']);
       node.engine.losePower();
-      restart(node, world, awayMs, () => parts.network.unblock(node.shape.name));
+      restart(node, world, forMs, () => parts.network.unblock(node.shape.name));
     },
   },
   {
     name: 'wall clock jumped',
-    weight: 2,
+    weight: 3,
     act(parts, world) {
       const { time } = pickNode(parts, world, 0);
       time.wallOffsetMs += world.random.fault.between(-20_000, 20_000);
@@ -183,10 +186,10 @@ function restart(node: SimulatedNode, world: World, afterMs: number, then: () =>
   });
 }
 
-const networkFaults: Fault[] = [
-  { name: 'node cut off', weight: 3, act: (parts, world) => block(parts, world, ['up', 'down']) },
-  { name: 'node cannot be heard', weight: 2, act: (parts, world) => block(parts, world, ['up']) },
-  { name: 'node cannot hear', weight: 2, act: (parts, world) => block(parts, world, ['down']) },
+export const networkFaults: readonly Fault[] = [
+  { name: 'node cut off', weight: 3, act: (...scene) => block(['up', 'down'], ...scene) },
+  { name: 'node cannot be heard', weight: 3, act: (...scene) => block(['up'], ...scene) },
+  { name: 'node cannot hear', weight: 4, act: (...scene) => block(['down'], ...scene) },
   {
     name: 'connection reset',
     weight: 4,
@@ -194,9 +197,8 @@ const networkFaults: Fault[] = [
   },
   {
     name: 'node far away',
-    weight: 2,
-    act(parts, world) {
-      const forMs = durationMs(world);
+    weight: 3,
+    act(parts, world, forMs) {
       const { name } = pickNode(parts, world, forMs).shape;
       parts.network.slowMs.set(name, world.random.fault.between(50, 2_500));
       later(world, forMs, `${name} is near again`, () => void parts.network.slowMs.delete(name));
@@ -204,7 +206,7 @@ const networkFaults: Fault[] = [
   },
   {
     name: 'engine away',
-    weight: 2,
+    weight: 3,
     act(parts, world) {
       const forMs = world.random.fault.between(500, 20_000);
       const { engine, shape } = pickNode(parts, world, forMs);
@@ -217,90 +219,24 @@ const networkFaults: Fault[] = [
   },
 ];
 
-function block(parts: FaultyParts, world: World, directions: readonly ('up' | 'down')[]): void {
-  const forMs = durationMs(world);
+function block(
+  directions: readonly ('up' | 'down')[],
+  ...[parts, world, forMs]: Parameters<Fault['act']>
+): void {
   const { name } = pickNode(parts, world, forMs).shape;
   parts.network.block(name, directions);
   later(world, forMs, `${name} is reached again`, () => parts.network.unblock(name));
 }
 
-const faults: readonly Fault[] = [...serverFaults, ...agentFaults, ...networkFaults];
-/** Every name that a long run must count. */
-export const faultNames = faults.map(({ name }) => `fault: ${name}`);
+export const faults: readonly Fault[] = [...serverFaults, ...agentFaults, ...networkFaults];
 
-/** Seeds differ in kind: a leader that changes often gives every node a new lease, and none is ever lost. */
-const nodeFaults = [...agentFaults, ...networkFaults];
-const characters = [
-  { kinds: faults, longShare: 0.1 },
-  { kinds: serverFaults, longShare: 0.3 },
-  { kinds: nodeFaults, longShare: 0.1 },
-  { kinds: nodeFaults, longShare: 0.7 },
+/** Those that are counted where they happen, by a rate. */
+const rateNames = [
+  ...['engine call failed', 'engine call hung', 'engine event lost', 'pull failed', 'start failed'],
+  ...['KILL without effect', 'removal failed', 'hint lost', 'hint overtaken by later ones', 'message lost'],
+  ...['message duplicated', 'message after those of a newer connection', 'statement answer lost'],
+  ...['statement slow', 'transaction ended as idle'],
 ];
 
-export class FaultMaker {
-  readonly #parts: FaultyParts;
-  readonly #world: World;
-  readonly #chosen: readonly { weight: number; value: Fault }[];
-  #isOver = false;
-
-  /** Each seed leaves out some faults and has some more often, so that seeds differ in kind. */
-  constructor(parts: FaultyParts, world: World) {
-    this.#parts = parts;
-    this.#world = world;
-    const { fault } = world.random;
-    const { kinds, longShare } = fault.pick(characters);
-    const weighted = kinds.map((value) => ({ weight: value.weight * fault.pick([0, 0.5, 1, 1, 2]), value }));
-    this.#chosen = weighted.filter(({ weight }) => weight > 0);
-    longShares.set(world, longShare);
-    this.#setRates();
-    this.#plan(fault.pick([600, 1_200, 5_000]));
-  }
-
-  #setRates(): void {
-    const { fault } = this.#world.random;
-    const rate = (most: number) => (fault.chance(0.4) ? 0 : fault.between(0, most));
-    const engine: EngineRates = {
-      ...{ callFails: rate(0.02), answerLost: rate(0.02), pullFails: rate(0.3), startFails: rate(0.3) },
-      ...{ killIgnored: rate(0.8), removeFails: rate(0.4), eventLost: rate(0.9) },
-    };
-    for (const node of this.#parts.nodes) node.engine.rates = engine;
-    const { database, rates } = this.#parts.fleet;
-    Object.assign(database.rates, { answerLost: rate(0.004), slow: rate(0.004) });
-    Object.assign(rates, { hintLost: rate(0.5), hintLate: rate(0.3) });
-    this.#parts.network.rates.duplicate = rate(0.1);
-  }
-
-  #plan(meanMs: number): void {
-    later(this.#world, this.#world.random.fault.waitMs(meanMs), 'fault', async () => {
-      if (this.#isOver) return;
-      const { name, act } = this.#world.random.fault.weighted(this.#chosen);
-      this.#world.count(`fault: ${name}`);
-      this.#world.note(`FAULT ${name}`);
-      await act(this.#parts, this.#world);
-      this.#plan(meanMs);
-    });
-  }
-
-  /** No new fault, and those at work end now. */
-  end(): void {
-    this.#isOver = true;
-    const { fleet, nodes, network } = this.#parts;
-    fleet.database.comeBack();
-    Object.assign(fleet.database.rates, { answerLost: 0, slow: 0 });
-    Object.assign(fleet.rates, { hintLost: 0, hintLate: 0 });
-    network.rates.duplicate = 0;
-    network.slowMs.clear();
-    for (const server of fleet.servers) {
-      if (server.life === null) server.start();
-      else if (server.life.process.isPaused) server.life.process.resume();
-    }
-    for (const node of nodes) {
-      node.engine.rates = noEngineFaults;
-      node.engine.isAway = false;
-      node.gpusDirtyUntilMs = 0;
-      network.unblock(node.shape.name);
-      if (node.process?.isAlive !== true) node.start();
-      else if (node.process.isPaused) node.process.resume();
-    }
-  }
-}
+/** Every name that a long run must count. */
+export const faultNames = [...faults.map(({ name }) => name), ...rateNames].map((name) => `fault: ${name}`);

@@ -4,6 +4,7 @@ import { maxLostRetries } from '../../src/domain/replacement.ts';
 import { reachableCells } from '../../src/domain/state-table.ts';
 import type { SimulatedContainer } from './container.ts';
 import type { Change, EventFacts, JobFacts, Model, NodeFacts, RunFacts } from './model.ts';
+import type { Heard } from './network.ts';
 import type { SimulatedNode } from './node.ts';
 import type { World } from './world.ts';
 
@@ -24,6 +25,12 @@ export class Invariants {
   readonly #cellOfJob = new Map<string, string>();
   /** By node: when a fault of its own was last at work. */
   readonly faultyUntilMs = new Map<string, number>();
+  /** By run whose node was given up: since when. */
+  readonly #fencedAtMs = new Map<string, number>();
+  /** By connection: the runs of its kill lists. */
+  readonly #killed = new WeakMap<object, Set<string>>();
+  /** A job and its newest run have other statuses than before. */
+  onCell: (jobId: string, cell: string) => void = () => {};
 
   constructor(world: World, model: Model, nodes: ReadonlyMap<string, SimulatedNode>) {
     this.#world = world;
@@ -51,13 +58,39 @@ export class Invariants {
     for (const nodeId of new Set(nodeIds)) this.#checkCapacity(nodeId);
   }
 
-  /** The agent of the node reads this message. */
-  heard(text: string): void {
-    if (!text.startsWith('{"type":"kill"') && !text.includes('"desired":"stop"')) return;
-    const message = JSON.parse(text) as { runs?: { run_uuid: string; desired?: string }[] };
-    for (const { run_uuid, desired } of message.runs ?? [])
+  /** An agent reads this message. */
+  heard({ text, connection }: Heard): void {
+    const isKill = text.startsWith('{"type":"kill"');
+    const isWholeList = text.startsWith('{"type":"desired","is_complete":true');
+    if (isWholeList) this.#checkKilled(connection);
+    if (!isKill && !text.includes('"desired":"stop"')) return;
+    const { runs = [] } = JSON.parse(text) as { runs?: { run_uuid: string; desired?: string }[] };
+    for (const { run_uuid, desired } of runs)
       if (desired !== 'run' && !this.#toldToStopAtMs.has(run_uuid))
         this.#toldToStopAtMs.set(run_uuid, this.#world.nowMs);
+    if (isKill) for (const { run_uuid } of runs) this.#killedBy(connection).add(run_uuid);
+  }
+
+  #killedBy(connection: object): Set<string> {
+    const known = this.#killed.get(connection);
+    if (known !== undefined) return known;
+    const killed = new Set<string>();
+    this.#killed.set(connection, killed);
+    return killed;
+  }
+
+  /** What was given up before the agent dialled, and is still there. */
+  #checkKilled(connection: Heard['connection']): void {
+    const node = [...this.#nodes.values()].find(({ shape }) => shape.name === connection.nodeName);
+    for (const { id, runUuid } of node?.engine.containers.values() ?? []) {
+      const fencedAtMs = this.#fencedAtMs.get(runUuid);
+      if (fencedAtMs === undefined || fencedAtMs >= connection.dialledAtMs) continue;
+      if (!this.#killedBy(connection).has(runUuid))
+        this.#violate(
+          'the kill list comes first',
+          `${id} of run ${runUuid}, which was given up, is not named to ${connection.nodeName}`,
+        );
+    }
   }
 
   /** Right before the container's program begins. */
@@ -95,6 +128,8 @@ export class Invariants {
       const { kind, from_status, to_status } = change.now ??
         change.was ?? { kind: '', from_status: '', to_status: '' };
       this.#world.count(`event: ${kind} ${from_status} → ${to_status}`);
+      const runId = change.now?.run_id ?? null;
+      if (kind === 'node_lost' && runId !== null) this.#fencedAtMs.set(runId, this.#world.nowMs);
     } else if ((change.kind === 'job' || change.kind === 'run') && was !== null && now !== null) {
       if (change.was?.status !== change.now?.status)
         this.#world.count(`${change.kind}: ${change.was?.status} → ${change.now?.status}`);
@@ -204,6 +239,7 @@ export class Invariants {
     if (!cells.has(cell)) this.#violate('job and run agree', `job ${jobId} is ${cell}`);
     const before = this.#cellOfJob.get(jobId);
     if (before !== undefined && before !== cell) this.#world.count(`edge: ${before} → ${cell}`);
+    if (before !== cell) this.onCell(jobId, cell);
     this.#cellOfJob.set(jobId, cell);
     const runs = this.#model.runsOf(jobId);
     if (runs.filter(({ status }) => !isTerminal(status)).length > 1)

@@ -95,6 +95,7 @@ class Connection {
   readonly #agent: SimulatedProcess;
   readonly #server: SimulatedProcess;
   readonly #ordinal: number;
+  readonly dialledAtMs: number;
   /** Nothing that is on its way arrives any more. */
   isCut = false;
   readonly #lastArrivalMs = { up: 0, down: 0 };
@@ -110,6 +111,7 @@ class Connection {
     this.#agent = ends.agent;
     this.#server = ends.server;
     this.#ordinal = ends.ordinal;
+    this.dialledAtMs = network.world.nowMs;
     this.nodeName = ends.agent.name.split('/')[0] ?? '';
     this.serverName = ends.server.name.split('/')[0] ?? '';
     this.agentEnd = new SimulatedSocket(this, true);
@@ -167,7 +169,8 @@ class Connection {
     }
     if (direction === 'up' && this.#network.isOlder(this.nodeName, this.#ordinal) && frame.kind === 'message')
       world.count('fault: message after those of a newer connection');
-    if (direction === 'down' && frame.kind === 'message') this.#network.onHeard(frame.text);
+    if (direction === 'down' && frame.kind === 'message' && this.agentEnd.readyState === open)
+      this.#network.onHeard({ text: frame.text, connection: this });
     (direction === 'up' ? this.serverEnd : this.agentEnd).receive(frame);
   }
 
@@ -204,6 +207,12 @@ class Connection {
   }
 }
 
+/** A message that an agent reads, and the connection it came by. */
+export interface Heard {
+  text: string;
+  connection: { nodeName: string; dialledAtMs: number };
+}
+
 export interface DialTarget {
   process: SimulatedProcess;
   accept: (socket: SimulatedSocket, nodeName: string) => void;
@@ -217,8 +226,8 @@ export class Network {
   readonly #blocked = new Set<string>();
   #connections: Connection[] = [];
   readonly #newest = new Map<string, number>();
-  /** An agent read this message. */
-  onHeard: (text: string) => void = () => {};
+  /** An agent reads this message. */
+  onHeard: (heard: Heard) => void = () => {};
   /** A server that listens, chosen by the seed; null when none does. */
   target: () => DialTarget | null = () => null;
 

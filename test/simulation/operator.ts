@@ -9,11 +9,11 @@ export class Operator {
     this.#fleet = fleet;
   }
 
-  /** One change of one node, by any living server. */
-  act(): void {
+  /** One change of one node, by any living server; or for a while of all, which `closeShare` says how often. */
+  act(closeShare: number): void {
     const { world, nodeIds } = this.#fleet;
     const { work } = world.random;
-    if (work.chance(0.3)) {
+    if (work.chance(closeShare)) {
       this.#closeAll();
       return;
     }

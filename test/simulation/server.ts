@@ -18,6 +18,7 @@ export interface Fleet {
   vault: Vault;
   cluster: Cluster;
   accountId: string;
+  leaseMs: number;
   lostAfterMs: number;
   nodeIds: ReadonlyMap<string, string>;
   servers: SimulatedServer[];
@@ -52,7 +53,7 @@ export class SimulatedServer {
   }
 
   start(): void {
-    const { world, vault, cluster, lostAfterMs } = this.#fleet;
+    const { world, vault, cluster, leaseMs, lostAfterMs } = this.#fleet;
     this.#lives += 1;
     const process = new SimulatedProcess(world, { name: `${this.name}/${this.#lives}`, time: this.#time });
     const replicaId = world.newId();
@@ -65,7 +66,7 @@ export class SimulatedServer {
     const monotonicNow = () => process.clock.nowMs();
     const shared = { database, vault, hints, log, monotonicNow, timers: process.clock };
     const authenticate = () => Promise.reject(new Error('The simulation dials past the door.'));
-    const hub = new Hub({ ...shared, cluster, authenticate });
+    const hub = new Hub({ ...shared, cluster, authenticate, leaseMs });
     const tokens = { newId: () => world.newId(), newToken: (length: number) => world.random.id.hex(length) };
     const scheduler = new Scheduler({ ...shared, ...tokens, replicaId, lostAfterMs });
     const submitter = createJobSubmitter(database, vault);

@@ -7,19 +7,21 @@ import { createVault } from '../../src/db/vault.ts';
 import { Calm } from './calm.ts';
 import { Consumer } from './consumer.ts';
 import { SimulatedDatabase } from './database.ts';
-import { FaultMaker } from './faults.ts';
+import { FaultMaker } from './fault-maker.ts';
 import { Invariants } from './invariants.ts';
 import { ChangeFeed, Model } from './model.ts';
 import { Network } from './network.ts';
 import { SimulatedNode } from './node.ts';
 import { Operator } from './operator.ts';
+import { type Plot, plotOf } from './plots.ts';
 import type { SessionPool } from './postgres.ts';
 import { type Fleet, SimulatedServer } from './server.ts';
+import { Workload } from './workload.ts';
 import { Violation, World } from './world.ts';
 
 export interface SeedOptions {
   seed: number;
-  /** About half of them under faults, the others in the calm after. */
+  /** Under faults; the calm comes after. */
   steps: number;
   /** Invariants that do not count. */
   ignored?: readonly string[];
@@ -34,18 +36,14 @@ export interface SeedResult {
   violation: { invariant: string; message: string; step: number; recent: readonly string[] } | null;
 }
 
-/** Longer than an agent takes that dialled a server which hangs: the limit of a handshake, a back-off, and hello. */
-const lostAfterMs = 18_000;
 const unseenHangMs = 3_000;
 const gigabyte = 1e9;
-/** Of a seed's steps; what follows is calm. */
-const faultyShare = 0.6;
 
 export async function runSeed(sessions: SessionPool, options: SeedOptions): Promise<SeedResult> {
   const world = new World(options.seed, options.ignored);
   let violation: SeedResult['violation'] = null;
   try {
-    const simulation = await Simulation.open(world, sessions);
+    const simulation = await Simulation.open(world, sessions, plotOf(options.seed));
     await simulation.run(options.steps);
   } catch (error) {
     const invariant = error instanceof Violation ? error.invariant : 'the simulation itself works';
@@ -58,6 +56,7 @@ export async function runSeed(sessions: SessionPool, options: SeedOptions): Prom
 
 class Simulation {
   readonly #world: World;
+  readonly #plot: Plot;
   readonly #fleet: Fleet;
   readonly #network: Network;
   readonly #nodes: Map<string, SimulatedNode>;
@@ -67,30 +66,32 @@ class Simulation {
   readonly #sessions: SessionPool;
   readonly #feed: ChangeFeed;
 
-  private constructor(world: World, sessions: SessionPool, fleet: Fleet) {
+  private constructor(world: World, plot: Plot, sessions: SessionPool, fleet: Fleet) {
     this.#world = world;
+    this.#plot = plot;
     this.#sessions = sessions;
     this.#feed = new ChangeFeed(sessions.main);
     this.#fleet = fleet;
     this.#network = new Network(world);
     this.#nodes = new Map();
     this.#invariants = new Invariants(world, this.#model, this.#nodes);
-    this.#consumer = new Consumer(fleet, this.#model);
+    this.#consumer = new Consumer(fleet);
     this.#network.target = () => this.#pickServer();
-    this.#network.onHeard = (text) => this.#invariants.heard(text);
+    this.#network.onHeard = (heard) => this.#invariants.heard(heard);
     this.#watchDatabase();
   }
 
-  static async open(world: World, sessions: SessionPool): Promise<Simulation> {
+  static async open(world: World, sessions: SessionPool, plot: Plot): Promise<Simulation> {
     const sql = sessions.database();
     const vault = createVault({ id: '00000000', key: Buffer.alloc(32, 7) });
     const cluster = await openCluster(sql, { vault, newId: world.newId() });
     const account = await openFirstAccount(sql, { newId: world.newId(), name: 'simulated' });
     const database = new SimulatedDatabase(world, sessions);
-    const shared = { lostAfterMs, servers: [], rates: { hintLost: 0, hintLate: 0 } };
+    const { leaseMs, lostAfterMs } = plot;
+    const shared = { leaseMs, lostAfterMs, servers: [], rates: { hintLost: 0, hintLate: 0 } };
     const nodeIds = new Map<string, string>();
     const fleet: Fleet = { ...shared, world, database, vault, cluster, accountId: account.id, nodeIds };
-    const simulation = new Simulation(world, sessions, fleet);
+    const simulation = new Simulation(world, plot, sessions, fleet);
     await simulation.#populate(nodeIds, async (node) => {
       await createNode(sql, { ...node, accountId: account.id, regionCode: null, labels: {} });
     });
@@ -102,7 +103,7 @@ class Simulation {
     create: (node: { id: string; name: string }) => Promise<void>,
   ): Promise<void> {
     const { work, fault } = this.#world.random;
-    const nodeCount = work.pick([1, 2, 3, 4, 5]);
+    const nodeCount = work.pick(this.#plot.work.nodeCounts);
     for (let index = 1; index <= nodeCount; index += 1) {
       const [id, name] = [this.#world.newId(), `node${index}`];
       nodeIds.set(name, id);
@@ -140,10 +141,11 @@ class Simulation {
     for (const node of this.#nodes.values()) node.start();
     const nodes = [...this.#nodes.values()];
     const parts = { fleet: this.#fleet, network: this.#network, nodes, invariants: this.#invariants };
-    const faults = new FaultMaker(parts, world);
+    const faults = new FaultMaker(parts, world, this.#plot.faults);
     const operator = new Operator(this.#fleet);
-    const work = new Workload(world, this.#consumer, operator);
-    while (world.stepCount < steps * faultyShare && (await world.step()));
+    const work = new Workload(world, this.#plot.work, { consumer: this.#consumer, operator });
+    this.#invariants.onCell = (jobId, cell) => work.seen(jobId, cell);
+    while (world.stepCount < steps && (await world.step()));
     faults.end();
     work.end();
     operator.uncordonAll();
@@ -189,34 +191,5 @@ class Simulation {
       'only the leader plans',
       `epoch ${epoch} of ${holder} wrote, the row says ${JSON.stringify(row)}`,
     );
-  }
-}
-
-/** Submits and stops, as long as there are faults. */
-class Workload {
-  #isOver = false;
-
-  constructor(world: World, consumer: Consumer, operator: Operator) {
-    const { work } = world.random;
-    const again = (meanMs: number, what: string, act: () => void) => {
-      world.later(work.waitMs(meanMs), {
-        process: null,
-        what,
-        run: () => {
-          if (this.#isOver) return;
-          act();
-          again(meanMs, what, act);
-        },
-      });
-    };
-    again(work.pick([120, 250, 1_500]), 'submit', () => consumer.submit());
-    again(work.pick([700, 3_000]), 'stop', () => consumer.stopOne());
-    again(work.pick([300, 1_500]), 'stop of one in trouble', () => consumer.stopFailing());
-    again(60_000, 'bulk stop', () => consumer.stopMany());
-    again(work.pick([6_000, 30_000]), 'operator', () => operator.act());
-  }
-
-  end(): void {
-    this.#isOver = true;
   }
 }

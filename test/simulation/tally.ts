@@ -21,8 +21,8 @@ export class Tally {
   seedCount = 0;
   stepCount = 0;
   failedCount = 0;
-  readonly #expected = [...edgeNames, ...faultNames];
-  readonly #counts = new Map<string, number>(this.#expected.map((name) => [name, 0]));
+  readonly #expected = new Set([...edgeNames, ...faultNames]);
+  readonly #counts = new Map<string, number>([...this.#expected].map((name) => [name, 0]));
 
   add({ steps, counts, violation }: SeedLine): void {
     this.seedCount += 1;
@@ -33,14 +33,22 @@ export class Tally {
   }
 
   table(): string {
-    const rows = [...this.#counts].sort(([a], [b]) => (a < b ? -1 : 1));
-    const lines = rows.map(([name, count]) => `${String(count).padStart(9)}  ${name}`);
-    const rare = this.#expected.filter((name) => (this.#counts.get(name) ?? 0) < enough);
+    const rows = [...this.#counts].sort(([a], [b]) => (a < b ? -1 : 1)).map(line);
     const { stepCount, seedCount, failedCount } = this;
-    return [
-      ...lines,
-      `fewer than ${enough}: ${rare.length === 0 ? 'nothing' : rare.join('; ')}`,
-      `${stepCount} steps over ${seedCount} seeds, ${failedCount} failed`,
-    ].join('\n');
+    const steps = `${stepCount} steps over ${seedCount} seeds, ${failedCount} failed`;
+    return [...rows, '', ...this.#rare(), steps].join('\n');
   }
+
+  /** What must be seen often, and was not. */
+  #rare(): string[] {
+    const rare = [...this.#counts].filter(([name, count]) => this.#expected.has(name) && count < enough);
+    if (rare.length === 0)
+      return [`each of ${this.#expected.size} edges and faults at least ${enough} times`];
+    const heading = `${rare.length} of ${this.#expected.size} edges and faults fewer than ${enough} times:`;
+    return [heading, ...rare.sort(([, a], [, b]) => a - b).map(line)];
+  }
+}
+
+function line([name, count]: readonly [string, number]): string {
+  return `${String(count).padStart(9)}  ${name}`;
 }
