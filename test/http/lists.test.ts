@@ -79,6 +79,9 @@ const cases: [filter: string, value: string, expected: string][] = [
   ['label', 'team=a', 'pending assigned'],
   ['label', 'team=a,stage=two', 'assigned'],
   ['label', 'team=none', ''],
+  ['title', 'comp', 'completed'],
+  ['title', 'ending', ''],
+  ['title', '%', ''],
   ['teardown', 'requested', 'stopping'],
   ['teardown', 'verified,unverified', ''],
 ];
