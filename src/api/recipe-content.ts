@@ -10,7 +10,7 @@ import {
   valuesOf,
 } from '../domain/recipe.ts';
 import type { FieldIssue } from '../protocol/error.ts';
-import type { RecipeInputField } from '../protocol/recipe.ts';
+import type { RecipeInputField, ShownRecipeInput } from '../protocol/recipe.ts';
 import { ApiError, validationFailed } from './errors.ts';
 import { readJobRequest } from './job-request.ts';
 
@@ -38,6 +38,19 @@ export function toInput(field: RecipeInputField): RecipeInput {
     isRequired: field.required ?? false,
     defaultValue: field.default_value ?? null,
     options: (field.options ?? []).map(({ value }) => value),
+  };
+}
+
+export function toShownInput(field: RecipeInputField): ShownRecipeInput {
+  return {
+    key: field.key,
+    type: field.type,
+    label: field.label ?? field.key,
+    required: field.required ?? false,
+    description: field.description ?? null,
+    placeholder: field.placeholder ?? null,
+    default_value: field.default_value ?? null,
+    options: field.options ?? [],
   };
 }
 

@@ -186,7 +186,14 @@ test('a run says how long, where and how it ended', () => {
 });
 
 test('ports and foreign text are shown without driving the terminal', () => {
-  const url = { description: '80', hostname: 'h', port: 31_000, protocol: 'tcp', tls: false, ready: true };
+  const url = {
+    description: '80',
+    hostname: 'h',
+    port: 31_000,
+    protocol: 'tcp' as const,
+    tls: false,
+    ready: true,
+  };
   const lines = jobLines(
     aJob({
       title: 'a\u001b[2Jb',

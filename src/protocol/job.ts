@@ -183,7 +183,7 @@ export const NodeUrl = Type.Object({
   description: Type.String({ description: 'ssh, or the container port' }),
   hostname: Type.String(),
   port: Type.Integer(),
-  protocol: Type.String(),
+  protocol: Type.Literal('tcp'),
   tls: Type.Boolean(),
   ready: Type.Boolean({ description: 'the port accepts connections' }),
   host_key_fingerprint: Type.Optional(

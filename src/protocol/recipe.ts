@@ -41,6 +41,19 @@ export const RecipeInputField = Type.Object(
 );
 export type RecipeInputField = Static<typeof RecipeInputField>;
 
+/** As it is shown: with every field, whatever its maker left out. */
+export const ShownRecipeInput = Type.Object({
+  key: Type.String(),
+  type: Words(recipeInputTypes),
+  label: Type.String({ description: 'the key where none was given' }),
+  required: Type.Boolean(),
+  description: Nullable(Type.String()),
+  placeholder: Nullable(Type.String()),
+  default_value: NullableValue,
+  options: Type.Array(Type.Object({ label: Type.String(), value: Value })),
+});
+export type ShownRecipeInput = Static<typeof ShownRecipeInput>;
+
 const Payload = Type.Unsafe<Record<string, unknown>>({
   type: 'object',
   additionalProperties: true,
@@ -55,7 +68,7 @@ export const Recipe = Type.Object({
   visibility: Words(recipeVisibilities),
   version: Type.Integer({ description: 'rises with each change of payload or inputs' }),
   payload: Payload,
-  input_schema: Type.Array(RecipeInputField),
+  input_schema: Type.Array(ShownRecipeInput),
   is_official: Type.Boolean(),
   is_owner: Type.Boolean(),
   forked_from_recipe_uuid: Nullable(Uuid),

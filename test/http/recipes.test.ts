@@ -94,6 +94,23 @@ test('overrides replace fields, as older clients send them too; one name of a GP
   assert.equal(literal.title, place('not_filled'));
 });
 
+test('an input is shown with every field, whatever its maker left out, and may be put back so', async () => {
+  const recipe = await create({
+    name: 'bare',
+    payload: payload(),
+    input_schema: [{ key: 'k', type: 'text' }],
+  });
+  assert.deepEqual(recipe.input_schema, [
+    {
+      ...{ key: 'k', type: 'text', label: 'k', required: false, description: null },
+      ...{ placeholder: null, default_value: null, options: [] },
+    },
+  ]);
+  const body = { input_schema: recipe.input_schema };
+  const again = await admin.ask<Recipe>('PUT', `${path}/${recipe.uuid}`, { body });
+  assert.deepEqual(again.input_schema, recipe.input_schema);
+});
+
 test('a secret input reaches the job and is never shown again', async () => {
   const recipe = await create({
     name: 'secretive',

@@ -31,7 +31,7 @@ import { type JobRequest, readJobRequest } from '../job-request.ts';
 import { nullableTimestamp, timestamp } from '../job-view.ts';
 import type { JobDeps } from '../job-views.ts';
 import { type FilterRules, parseListQuery } from '../list-query.ts';
-import { checkRecipeContent, toInput } from '../recipe-content.ts';
+import { checkRecipeContent, toInput, toShownInput } from '../recipe-content.ts';
 import { maskPayload } from '../recipe-mask.ts';
 import { listOf, listQuerySchema, rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
 import { bodyCheck } from '../validate.ts';
@@ -317,7 +317,7 @@ function recipeView(recipe: RecipeRecord, { accountId }: Caller): Recipe {
     visibility: recipe.visibility,
     version: recipe.version,
     payload: maskPayload(recipe.payload),
-    input_schema: [...recipe.inputSchema],
+    input_schema: recipe.inputSchema.map(toShownInput),
     is_official: recipe.accountId === null,
     is_owner: recipe.accountId === accountId,
     forked_from_recipe_uuid: recipe.forkedFrom,

@@ -82,7 +82,7 @@ function recipeLines(recipe: Recipe): string[] {
       key,
       [
         `${type}${required ? ', required' : ''}`,
-        value === undefined || value === null || value === '' ? '' : `default ${value}`,
+        value === null || value === '' ? '' : `default ${value}`,
         description ?? '',
       ]
         .filter(Boolean)
