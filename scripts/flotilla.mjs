@@ -1,7 +1,14 @@
 #!/usr/bin/env node
-// The `flotilla` command of this clone.
+// The `flotilla` command: of this clone, where Node runs the sources, or of the installed package, where they are compiled.
 
-import { join } from 'node:path';
-import { prepare, root, runAndExit } from './runtime.mjs';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
-runAndExit(prepare(), [join(root, 'src', 'main.ts'), ...process.argv.slice(2)]);
+const source = join(dirname(dirname(fileURLToPath(import.meta.url))), 'src', 'main.ts');
+if (existsSync(source)) {
+  const { prepare, runAndExit } = await import('./runtime.mjs');
+  runAndExit(prepare(), [source, ...process.argv.slice(2)]);
+} else {
+  await import('../dist/main.js');
+}

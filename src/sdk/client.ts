@@ -3,7 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import type { NodeEpoch } from '../protocol/epoch.ts';
-import type { Event } from '../protocol/event.ts';
+import type { Event, StreamTicket } from '../protocol/event.ts';
 import type { ExecTicket } from '../protocol/exec.ts';
 import type { CancelJobBody, CreateJobBody, Job } from '../protocol/job.ts';
 import type { JobRun, JobRunDetail, JobRunLogs } from '../protocol/job-run.ts';
@@ -18,8 +18,9 @@ import type {
   NodeEvent,
   RemoveNodeBody,
 } from '../protocol/node.ts';
+import type { JobDryRun } from '../protocol/offer.ts';
 import type { Receipt } from '../protocol/receipt.ts';
-import type { Session, SessionTokens, SignInBody } from '../protocol/sign-in.ts';
+import type { JwkSet, Session, SessionTokens, SignInBody } from '../protocol/sign-in.ts';
 import type { JobRunStats, NodeStats } from '../protocol/stats.ts';
 import { accountsOf, auditOf, keysOf, rateLimitOf, usersOf } from './access.ts';
 import { type Caller, type CallOptions, call, type Edge, targetOf } from './call.ts';
@@ -77,6 +78,8 @@ export function createClient(options: ClientOptions) {
     sessions: sessionsOf(request),
     /** With the key of this client: tokens for a while, with its rights or fewer. */
     signIn: (body: SignInBody = {}) => request<SessionTokens>('POST', '/v1/sign-in', { body }),
+    /** What access tokens are verified with. */
+    jwks: () => request<JwkSet>('GET', '/.well-known/jwks'),
     recipes: recipesOf(request),
     gpus: gpusOf(request),
     ledger: ledgerOf(request),
@@ -84,6 +87,9 @@ export function createClient(options: ClientOptions) {
       list: (query: ListQuery = {}) => request<ListEnvelope<Event>>('GET', '/v1/events', { query }),
       /** Of the whole account, from now on or after `lastId`. */
       follow: (options: FollowEventsOptions = {}) => followEvents(caller, '/v1/events', options),
+      /** Opens one stream, `/v1/events` or another, for a browser's EventSource, which cannot sign. */
+      ticket: (path = '/v1/events') =>
+        request<StreamTicket>('POST', '/v1/stream-tickets', { body: { path } }),
     },
     webhooks: webhooksOf(request),
     close: () => caller.transport.close(),
@@ -127,6 +133,9 @@ function jobsOf(caller: FilesCaller, send: Send) {
       const headers = { 'Idempotency-Key': options.idempotencyKey ?? randomUUID() };
       return send<Job>('POST', '/v1/jobs', { body, headers });
     },
+    /** Makes nothing: where it would fit now, what excludes the other nodes, and its price. */
+    dryRun: (body: CreateJobBody) =>
+      send<JobDryRun>('POST', '/v1/jobs', { body, query: { dry_run: true }, isRepeatable: true }),
     list: (query: ListQuery = {}) => send<ListEnvelope<Job>>('GET', '/v1/jobs', { query }),
     get: (uuid: string) => get(uuid),
     /** Stops the job in whatever state it is; with `wait_ms` the answer comes when its teardown has ended. */
