@@ -29,7 +29,7 @@ export function parseListQuery(rawQuery: string, rules: FilterRules): ListQuery 
     sort: '-created_at',
     filters: [],
   };
-  for (const [name, value] of new URLSearchParams(rawQuery)) {
+  for (const [name, value] of joined(rawQuery, rules)) {
     if (name === 'limit') query.limit = integer({ name, value, max: maxLimit }, issues) ?? defaultLimit;
     else if (name === 'page')
       query.page = integer({ name, value, max: Number.MAX_SAFE_INTEGER }, issues) ?? 1;
@@ -38,6 +38,20 @@ export function parseListQuery(rawQuery: string, rules: FilterRules): ListQuery 
   }
   if (issues.length > 0) throw validationFailed(issues);
   return query;
+}
+
+/** Words and ids that come one to a parameter are any of them, as with commas; other filters narrow each other. */
+function joined(rawQuery: string, rules: FilterRules): [name: string, value: string][] {
+  const lists = new Map<string, [string, string]>();
+  return [...new URLSearchParams(rawQuery)].flatMap(([name, value]) => {
+    const kind = rules[/^filter\[(.*)\]$/.exec(name)?.[1] ?? '']?.kind;
+    const earlier = lists.get(name);
+    if (earlier !== undefined) earlier[1] += `,${value}`;
+    if (earlier !== undefined) return [];
+    const pair: [string, string] = [name, value];
+    if (kind === 'words' || kind === 'uuids') lists.set(name, pair);
+    return [pair];
+  });
 }
 
 function integer({ name, value, max }: { name: string; value: string; max: number }, issues: FieldIssue[]) {
@@ -158,7 +172,6 @@ const dayMs = 86_400_000;
 /** Epoch milliseconds of a date or time of RFC 3339, UTC where it names no zone; undefined for all else. */
 export function startOf(text: string): number | undefined {
   if (!datePattern.test(text) && !timePattern.test(text)) return undefined;
-  if (!isInCalendar(text.slice(0, 10))) return undefined;
   if (!isCalendarDay(text.slice(0, 10))) return undefined;
   const hasZone = datePattern.test(text) || /(Z|[+-]\d\d:?\d\d)$/.test(text);
   const at = Date.parse(hasZone ? text : `${text}Z`);
@@ -169,12 +182,6 @@ export function startOf(text: string): number | undefined {
 function isCalendarDay(date: string): boolean {
   const at = Date.parse(date);
   return !Number.isNaN(at) && new Date(at).toISOString().slice(0, 10) === date;
-}
-
-/** JavaScript reads 30 February as 2 March. */
-function isInCalendar(day: string): boolean {
-  const at = Date.parse(day);
-  return !Number.isNaN(at) && new Date(at).toISOString().startsWith(day);
 }
 
 /** A bare date as an upper end means its whole day. */

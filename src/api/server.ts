@@ -24,7 +24,6 @@ import { createFailureThrottle } from './failure-throttle.ts';
 import { withJobReaders } from './job-views.ts';
 import { createKeyCache, type KeyCache } from './key-cache.ts';
 import { LogFeed } from './log-feed.ts';
-import { createOidcProvider } from './oidc.ts';
 import { createRateLimit, isRateLimited } from './rate-limit.ts';
 import { createReadNonces } from './read-nonces.ts';
 import { accountRoutes } from './routes/accounts.ts';
@@ -150,14 +149,21 @@ export async function createApiServer(deps: ApiDeps, options: ApiServerOptions):
   });
   jwksRoutes(app, { tokenKeys });
   sessionRoutes(app, { ...signInDeps, throttle, authenticator });
-  oidcRoutes(app, { ...signInDeps, throttle, begins: createFailureThrottle(deps.now), oidc: oidcDeps(deps) });
+  oidcRoutes(app, {
+    ...signInDeps,
+    throttle,
+    begins: createFailureThrottle(deps.now),
+    oidc: await oidcDeps(deps),
+  });
   documentRoutes(app);
   healthRoutes(app, deps);
   return { app, authenticator };
 }
 
-function oidcDeps({ oidc, publicUrl, now }: ApiDeps) {
+/** The provider's library is loaded where there is a provider: it would be a part of every server's memory. */
+async function oidcDeps({ oidc, publicUrl, now }: ApiDeps) {
   if (oidc === null) return null;
+  const { createOidcProvider } = await import('./oidc.ts');
   return { provider: createOidcProvider(oidc, { now }), mappings: oidc.mappings, publicUrl };
 }
 
