@@ -54,6 +54,15 @@ test('words may be several, and those of the other resource match nothing', () =
   assert.match(issuesOf('filter[status]=pending')[0]?.expected ?? '', /PENDING, RUNNING, PREPARING/);
 });
 
+test('words that come one to a parameter are any of them; other filters narrow each other', () => {
+  const query = 'filter[status]=PENDING&filter[cpu_count]=1&filter[status]=RUNNING';
+  assert.deepEqual(parseListQuery(query, rules).filters.length, 2);
+  assert.deepEqual(parseListQuery(query, rules).filters[0], {
+    ...{ kind: 'words', column: 'j.status', words: ['PENDING', 'RUNNING'] },
+  });
+  assert.equal(parseListQuery('filter[cpu_count]=1,8&filter[cpu_count]=4,16', rules).filters.length, 2);
+});
+
 test('one number is an equality, two are a range, decimals allowed', () => {
   assert.deepEqual(filterOf('cpu_count', '2.5'), { kind: 'numbers', column: 'j.cpu_count', numbers: [2.5] });
   assert.deepEqual(filterOf('cpu_count', '0,16'), {
