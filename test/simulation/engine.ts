@@ -51,6 +51,8 @@ export const noEngineFaults: EngineRates = {
 
 const hungCallMs = 10_000;
 const largePullMs = 12_000;
+/** Of an engine under load. */
+const slowListMs = 600;
 
 export interface EngineOptions {
   name: string;
@@ -168,10 +170,13 @@ interface Watcher {
 class EngineConnection implements Runtime {
   readonly #engine: SimulatedEngine;
   readonly #process: SimulatedProcess;
+  readonly #listMs: number;
 
   constructor(engine: SimulatedEngine, process: SimulatedProcess) {
     this.#engine = engine;
     this.#process = process;
+    const { latency } = engine.world.random;
+    this.#listMs = latency.chance(0.3) ? latency.between(20, slowListMs) : 0;
   }
 
   /** `effect` happens in the engine; what it returns or throws travels back. */
@@ -221,9 +226,8 @@ class EngineConnection implements Runtime {
   }
 
   listContainers(_nodeUuid: string): Promise<ContainerSummary[]> {
-    return this.#call('list', () =>
-      [...this.#engine.containers.values()].map((container) => container.summary()),
-    );
+    const summaries = () => [...this.#engine.containers.values()].map((container) => container.summary());
+    return this.#call('list', summaries, { tookMs: this.#listMs });
   }
 
   watchContainers(_nodeUuid: string, { onReady, onChange, signal }: WatchOptions): Promise<void> {

@@ -51,6 +51,12 @@ export const ofSilence: FaultStyle = {
   hasBadDatabase: false,
 };
 
+/** Agents that start again and again, and must first see what is there. */
+export const ofAgents: FaultStyle = {
+  ...{ ...usual, kinds: agentFaults, everyMs: [300, 800], hasBadDatabase: false },
+  forMs: (fault) => fault.between(100, 1_500),
+};
+
 export class FaultMaker {
   readonly #parts: FaultyParts;
   readonly #world: World;

@@ -129,7 +129,7 @@ export const mutants: readonly Mutant[] = [
       { file: 'agent/loop.ts', from: '    this.#held = held;\n', to: '    this.#held = null;\n' },
       { file: 'agent/loop.ts', from: '    if (this.#held !== held) return;\n', to: '' },
     ],
-    likelySeed: 4,
+    likelySeed: 17,
     expected: 'caught',
   },
   {

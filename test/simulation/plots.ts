@@ -1,7 +1,7 @@
 // Kinds of seeds: which faults meet which work. Seeds in a row are of every kind, so that none is left to chance.
 import { defaultLeaseMs } from '../../src/domain/silence.ts';
-import { everything, type FaultStyle, few, ofNodes, ofServers, ofSilence } from './fault-maker.ts';
-import { lasting, mixed, overdue, retried, type WorkKind } from './work.ts';
+import { everything, type FaultStyle, few, ofAgents, ofNodes, ofServers, ofSilence } from './fault-maker.ts';
+import { crowded, lasting, mixed, overdue, retried, type WorkKind } from './work.ts';
 
 export interface Plot {
   faults: FaultStyle;
@@ -23,6 +23,7 @@ const plots: readonly [Plot, ...Plot[]] = [
   { ...usual, faults: ofServers, work: retried },
   { ...soon, faults: ofSilence, work: lasting },
   { ...usual, faults: few, work: overdue },
+  { ...usual, faults: ofAgents, work: crowded },
   { ...usual, faults: ofServers, work: mixed },
   { ...usual, faults: ofNodes, work: overdue },
 ];

@@ -90,6 +90,9 @@ export const lasting: WorkKind = {
   },
 };
 
+/** The same on few nodes: each has several of them. */
+export const crowded: WorkKind = { ...lasting, nodeCounts: [2, 3], submitEveryMs: [200, 400] };
+
 function withProgram(job: JobSpec, program: Program): JobSpec {
   return { ...job, container: { ...job.container, command: commandOf(program) } };
 }
