@@ -13,11 +13,11 @@ import { installTestPackages } from './test-packages.mjs';
  * (FLOTILLA_TEST_POSTGRES). `docker`: in a network namespace with a dockerd of its own; left out by --fast, as is `isSlow`.
  * `pooler`: some start a PgBouncer.
  */
-/** Outages, races and floods: they wait or ask a great deal, and --fast leaves them out. */
+/** Outages, races and floods, and the package: they wait or ask a great deal, and --fast leaves them out. */
 const slowHttp = http(
   ...['clock', 'database', 'hub', 'malformed', 'scheduler', 'files'],
   ...['drain', 'paused-hub', 'paused-leader', 'pooler'],
-  ...['node-loss', 'nodes', 'outage-loss', 'restore'],
+  ...['node-loss', 'nodes', 'outage-loss', 'restore', 'package'],
 );
 /** The core: what meets the database in every way there is. */
 const coreHttp = http('jobs', 'stop', 'scheduler', 'hub', 'replicas');
@@ -42,7 +42,7 @@ const passes = [
     name: 'http, system PostgreSQL',
     folders: ['test/http'],
     // They run on that one in any case, or do not care.
-    except: http('clock', 'pooler', 'paused-hub', 'outage-loss'),
+    except: http('clock', 'pooler', 'paused-hub', 'outage-loss', 'package', 'sdk-routes', 'examples'),
     postgres: 'system',
     concurrency: 2,
     isSlow: true,

@@ -18,9 +18,13 @@ interface Ended {
   stderr: string;
 }
 
-/** A running `flotilla` command; `until` resolves when its output matches. */
-function start(args: string[], options: { input?: string; env?: Record<string, string> } = {}) {
-  const child = spawn(process.execPath, [main, ...args], { env: { ...environment, ...options.env } });
+/** A running `flotilla` command, or another program of the clone; `until` resolves when its output matches. */
+function start(
+  args: string[],
+  options: { input?: string; env?: Record<string, string>; program?: string[] } = {},
+) {
+  const words = [...(options.program ?? [main]), ...args];
+  const child = spawn(process.execPath, words, { env: { ...environment, ...options.env } });
   const output = { stdout: '', stderr: '' };
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output.stdout += text;
@@ -43,10 +47,7 @@ function start(args: string[], options: { input?: string; env?: Record<string, s
   return { child, ended, until };
 }
 
-async function run(
-  args: string[],
-  options: { input?: string; env?: Record<string, string> } = {},
-): Promise<Ended> {
+async function run(args: string[], options: Parameters<typeof start>[1] = {}): Promise<Ended> {
   const { child, ended } = start(args, options);
   const timer = setTimeout(() => child.kill('SIGKILL'), 90_000);
   try {
@@ -117,6 +118,23 @@ test(
     assert.match(bad.stderr, /FAILED: .*\b3\b/);
   },
 );
+
+test('a program on the SDK runs, follows and stops jobs', needsDocker, async () => {
+  const example = (name: string, ...args: string[]) =>
+    run(args, {
+      program: ['--conditions=flotilla-source', resolve(import.meta.dirname, '../../examples', name)],
+      env: { FLOTILLA_KEY_FILE: join(folder, 'data', 'admin-key.json') },
+    });
+  const good = await example('submit-and-wait.ts', 'busybox', 'echo', 'from the SDK');
+  assert.match(good.stdout, /COMPLETED \nfrom the SDK\n$/);
+  assert.equal(good.code, 0, good.stderr);
+  const uuid = await submitSleeper();
+  const following = example('follow-logs.ts', uuid);
+  const stopped = await example('stop.ts', uuid);
+  assert.match(stopped.stdout, /^CANCELLED verified\n/);
+  assert.deepEqual(await following, { code: 0, stdout: 'begun\n', stderr: '6 bytes\n' });
+  assert.equal(containersOf(uuid), '');
+});
 
 test('submit takes JSON from stdin and files, with options over it', needsDocker, async () => {
   const body = {
@@ -224,8 +242,8 @@ test('errors are one sentence with an exit code of their kind', needsDocker, asy
   assert.match(invalid.stderr, /^ {2}\S*cpu_count: expected .+\n {2}\S*min_ram_gb: expected .+/m);
   assert.equal(invalid.stdout, '');
   assert.equal((await run(['job', 'get', '019582a6-27fc-731d-8000-000000000000'])).code, 3);
-  const key = { FLOTILLA_PUBLIC_KEY: 'pk_wrong', FLOTILLA_SECRET_KEY: 'sk_wrong' };
   const { url } = JSON.parse(readFileSync(join(folder, 'data', 'admin-key.json'), 'utf8'));
+  const key = { FLOTILLA_PUBLIC_KEY: 'pk_wrong', FLOTILLA_SECRET_KEY: 'sk_wrong' };
   assert.equal((await run(['job', 'list'], { env: { ...key, FLOTILLA_URL: url } })).code, 4);
   const unreachable = await run(['job', 'list', '--url', 'http://127.0.0.1:1']);
   assert.equal(unreachable.code, 5);

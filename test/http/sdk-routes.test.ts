@@ -55,13 +55,17 @@ function methodsOf(part: object, prefix = ''): [name: string, method: (...args: 
 }
 
 /** The answer is a refusal, which shows that the method asked. */
-async function refusal(result: unknown): Promise<unknown> {
-  const isStream = typeof result === 'object' && result !== null && Symbol.asyncIterator in result;
-  const answer = isStream ? (result as AsyncIterator<unknown>).next() : result;
-  return Promise.resolve(answer).then(
+function refusal(result: unknown): Promise<unknown> {
+  return firstOf(result).then(
     () => undefined,
     (error) => error,
   );
+}
+
+async function firstOf(result: unknown): Promise<unknown> {
+  if (typeof result !== 'object' || result === null || !(Symbol.asyncIterator in result)) return result;
+  for await (const item of result as AsyncIterable<unknown>) return item;
+  return undefined;
 }
 
 function operationOf(request: string): string | undefined {
