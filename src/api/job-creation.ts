@@ -19,7 +19,7 @@ export async function createJob(
   deps: JobDeps,
 ): Promise<Job> {
   const caller = callerOf(request);
-  const idempotency = idempotencyOf(request, caller);
+  const idempotency = idempotencyOf(request, { caller, recipeId: source?.recipeId ?? null });
   if (await deps.creditGate.isBroke(caller.accountId)) {
     // The repeat of a submit that was accepted is answered, whatever happened since.
     const made = await findMade(idempotency, caller, deps);
@@ -38,6 +38,12 @@ export async function createJob(
   if (made !== null) return made;
   // The key's first job is older than a day, and the key is free again by now.
   return accepted(job, await deps.submitter.submit({ ...job, nonce: null, idempotency }), deps);
+}
+
+/** The job that this very cook made before: its answer stays, also when the recipe has changed or is archived since. */
+export function findRepeated(request: FastifyRequest, recipeId: string, deps: JobDeps): Promise<Job | null> {
+  const caller = callerOf(request);
+  return findMade(idempotencyOf(request, { caller, recipeId }), caller, deps);
 }
 
 interface SubmittedJob extends JobRequest {
@@ -94,14 +100,22 @@ function replayed(first: { job: JobRecord; hash: Buffer }, hash: Buffer, deps: J
   );
 }
 
-function idempotencyOf(request: FastifyRequest, caller: Caller): Idempotency | null {
+/** A repeat is the same body for the same recipe, or for none. */
+function idempotencyOf(
+  request: FastifyRequest,
+  { caller, recipeId }: { caller: Caller; recipeId: string | null },
+): Idempotency | null {
   const key = request.headers['idempotency-key'];
   if (key === undefined) return null;
   if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key)) {
     throw validationFailed([{ path: 'Idempotency-Key', expected: '1 to 255 visible ASCII characters' }]);
   }
   const body = JSON.stringify(request.body) ?? '';
-  return { key, hash: createHash('sha256').update(caller.accountId).update(body).digest() };
+  const hash = createHash('sha256')
+    .update(caller.accountId)
+    .update(recipeId ?? '')
+    .update(body);
+  return { key, hash: hash.digest() };
 }
 
 /** The cap keeps one account from filling the queue; counting stops at the cap. */

@@ -21,13 +21,18 @@ const limits = { envBytes: 131_072, labels: 64, labelKey: 128, labelValue: 256 }
 
 /** The job a body asks for; throws one validation error that lists every wrong field. */
 export function readJobRequest(body: unknown): JobRequest {
+  const issues = jobRequestIssues(body);
+  if (issues.length > 0) throw validationFailed(issues);
+  return toRequest(withoutEmptyUuid(asRecord(body)) as unknown as CreateJobBody);
+}
+
+/** Every wrong field of such a body. */
+export function jobRequestIssues(body: unknown): FieldIssue[] {
   const fields = withoutEmptyUuid(asRecord(body));
-  const issues = oncePerField([
+  return oncePerField([
     ...ruleIssues(fields),
     ...createCheck.issues(body === undefined || isRecord(body) ? fields : body),
   ]);
-  if (issues.length > 0) throw validationFailed(issues);
-  return toRequest(fields as unknown as CreateJobBody);
 }
 
 function ruleIssues(fields: Fields): FieldIssue[] {

@@ -4,6 +4,8 @@ import {
   expectedOf,
   fill,
   isOfType,
+  isOnePlace,
+  isRegistrySecret,
   isSecretPlace,
   placesIn,
   type RecipeInput,
@@ -11,8 +13,8 @@ import {
 } from '../domain/recipe.ts';
 import type { FieldIssue } from '../protocol/error.ts';
 import type { RecipeInputField, ShownRecipeInput } from '../protocol/recipe.ts';
-import { ApiError, validationFailed } from './errors.ts';
-import { readJobRequest } from './job-request.ts';
+import { validationFailed } from './errors.ts';
+import { jobRequestIssues } from './job-request.ts';
 
 export interface RecipeContent {
   payload: RecipePayload;
@@ -87,6 +89,8 @@ function placeIssues(payload: RecipePayload, inputs: readonly RecipeInput[]): Fi
           expected: 'no secret here: only env values and registry secrets are hidden',
         },
       ];
+    if (input.type !== 'secret' && isRegistrySecret(path))
+      return [{ path: `payload.${path}`, expected: `${key} to be an input of type secret` }];
     return [];
   });
 }
@@ -103,22 +107,29 @@ function publicSecretIssues(payload: RecipePayload): FieldIssue[] {
     ]),
   ];
   return secrets.flatMap(([path, secret]) =>
-    typeof secret === 'string' && secret !== '' && placesIn(secret).length === 0
+    typeof secret === 'string' && secret !== '' && !isOnePlace(secret)
       ? [{ path, expected: 'an input of type secret: others may cook a PUBLIC recipe' }]
       : [],
   );
 }
 
-/** With a value for every input the payload must be a body that POST /v1/jobs takes. */
+/**
+ * The payload must be a body that POST /v1/jobs takes, with all inputs filled and with those alone that cook asks for. What
+ * an input without a default will be is not known: there only cook can tell.
+ */
 function checkFilled(payload: RecipePayload, inputs: readonly RecipeInput[]): void {
-  const given = Object.fromEntries(inputs.map((input) => [input.key, input.defaultValue ?? sampleOf(input)]));
-  try {
-    readJobRequest(fill(payload, valuesOf(inputs, given).values));
-  } catch (error) {
-    if (!(error instanceof ApiError) || error.code !== 'validation_failed') throw error;
-    const issues = error.details as FieldIssue[];
-    throw validationFailed(issues.map((issue) => ({ ...issue, path: `payload.${issue.path}` })));
-  }
+  const open = inputs.filter(({ defaultValue }) => defaultValue === null || defaultValue === '');
+  const samples = (wanted: readonly RecipeInput[]) =>
+    Object.fromEntries(wanted.map((input) => [input.key, sampleOf(input)]));
+  const issues = [open, open.filter(({ isRequired }) => isRequired)].flatMap((given) => {
+    const { values } = valuesOf(inputs, samples(given));
+    const unknown = new Set(given.map(({ key }) => key));
+    const isKnown = ({ path }: FieldIssue) =>
+      !placesIn(payload).some((place) => unknown.has(place.key) && place.path === path);
+    return jobRequestIssues(fill(payload, values)).filter(isKnown);
+  });
+  const once = new Map(issues.map((issue) => [issue.path, { ...issue, path: `payload.${issue.path}` }]));
+  if (once.size > 0) throw validationFailed([...once.values()]);
 }
 
 function sampleOf({ type, options }: RecipeInput): string | number | boolean {

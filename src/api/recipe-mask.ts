@@ -1,6 +1,6 @@
 // Hides the registry secrets of a recipe's payload wherever it is shown; a place for an input stays a place.
 import type { RecipePayload } from '../db/recipes.ts';
-import { placesIn } from '../domain/recipe.ts';
+import { isOnePlace } from '../domain/recipe.ts';
 import { maskedSecret } from './image-rules.ts';
 
 export function maskPayload(payload: RecipePayload): Record<string, unknown> {
@@ -14,7 +14,7 @@ export function maskPayload(payload: RecipePayload): Record<string, unknown> {
 function masked(holder: unknown): Record<string, unknown> {
   const fields = record(holder);
   const { secret } = fields;
-  const isHidden = typeof secret === 'string' && secret !== '' && placesIn(secret).length === 0;
+  const isHidden = typeof secret === 'string' && secret !== '' && !isOnePlace(secret);
   return isHidden ? { ...fields, secret: maskedSecret } : fields;
 }
 

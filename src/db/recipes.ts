@@ -1,4 +1,5 @@
 // Recipes: stored job templates, their versions, and who may see them.
+import { isDeepStrictEqual } from 'node:util';
 import type { RecipeInputField } from '../protocol/recipe.ts';
 import type { Sql } from './database.ts';
 import { countRows, type ListQuery, type ListResult, orderAndPage, type Where, whereOf } from './list-sql.ts';
@@ -193,7 +194,8 @@ export async function storeOfficialRecipes(
     }
     const { payload, inputSchema, name, description, quickstartMd } = toRecord(row, vault);
     const content = { payload: recipe.payload, inputSchema: recipe.inputSchema };
-    const isSame = JSON.stringify({ payload, inputSchema }) === JSON.stringify(content);
+    // The database keeps the fields of input_schema in an order of its own.
+    const isSame = isDeepStrictEqual({ payload, inputSchema }, content);
     const isSameText =
       name === recipe.name && description === recipe.description && quickstartMd === recipe.quickstartMd;
     if (isSame && isSameText) continue;

@@ -70,7 +70,7 @@ test('values: defaults, types, what is missing and what is unknown', () => {
     input('key', { type: 'ssh_key' }),
   ];
   assert.deepEqual(valuesOf(inputs, { token: 't' }), {
-    values: { model: 'small', cpus: 2, size: 's', token: 't', key: '' },
+    values: { model: 'small', cpus: 2, size: 's', token: 't' },
     problems: [],
   });
   const { problems } = valuesOf(inputs, { cpus: '2', size: 'm', other: 1 });
@@ -78,6 +78,58 @@ test('values: defaults, types, what is missing and what is unknown', () => {
     problems.map(({ key }) => key),
     ['cpus', 'size', 'token', 'other'],
   );
+});
+
+test('values: keys that every object has are keys like any other', () => {
+  const inputs = [input('constructor'), input('toString', { isRequired: true })];
+  assert.deepEqual(
+    valuesOf(inputs, {}).problems.map(({ key }) => key),
+    ['toString'],
+  );
+  assert.deepEqual(fill({ title: 'a${constructor}b', n: '${toString}' }, {}), { title: 'ab', n: null });
+});
+
+test('values: what a form sends for nothing is the default, but a text may be emptied', () => {
+  const inputs = [
+    input('cpus', { type: 'number', defaultValue: 2 }),
+    input('size', { type: 'select', options: ['s', 'l'], defaultValue: 's' }),
+    input('part', { type: 'select', options: ['', 'x'], isRequired: true }),
+    input('text', { defaultValue: 'some' }),
+    input('key', { type: 'ssh_key', defaultValue: 'ssh-ed25519 AAAA me' }),
+  ];
+  assert.deepEqual(valuesOf(inputs, { cpus: '', size: '', part: '', text: '', key: '' }), {
+    values: { cpus: 2, size: 's', part: '', text: '', key: '' },
+    problems: [],
+  });
+  assert.deepEqual(
+    valuesOf([input('name', { isRequired: true })], { name: '' }).problems.map(({ key }) => key),
+    ['name'],
+  );
+});
+
+test('values: an SSH key is public keys, one a line', () => {
+  const takes = (text: string) =>
+    valuesOf([input('key', { type: 'ssh_key' })], { key: text }).problems.length === 0;
+  const keys = [
+    'ssh-ed25519 AAAAC3Nz me@here',
+    'ssh-rsa AAAAB3Nz==',
+    'ecdsa-sha2-nistp256 AAAAE2Vj x',
+    'sk-ssh-ed25519@openssh.com AAAAGnNr',
+    'no-pty,command="x y" ssh-ed25519 AAAAC3Nz',
+    '# two\nssh-ed25519 AAAAC3Nz a\r\n\nssh-rsa AAAAB3Nz b\n',
+  ];
+  for (const text of keys) assert.ok(takes(text), text);
+  const others = ['hello', '-----BEGIN OPENSSH PRIVATE KEY-----', 'ssh-ed25519', 'ssh-rsa AAAA\nhello'];
+  for (const text of others) assert.ok(!takes(text), text);
+});
+
+test('what no value fills is empty in a text and null in a field of its own', () => {
+  const body = { cpu_count: '${n}', title: 'x${n}', parameters: { parameters: { stop_signal: '${n}' } } };
+  assert.deepEqual(fill(body, {}), {
+    cpu_count: null,
+    title: 'x',
+    parameters: { parameters: { stop_signal: '' } },
+  });
 });
 
 test('overrides replace field by field, in the container and its env by name', () => {
@@ -93,6 +145,41 @@ test('overrides replace field by field, in the container and its env by name', (
     gpu_name: null,
     gpu_registry_uuid: 'id',
     parameters: { type: 'docker', parameters: { image: 'a', tag: '2', env: { A: '1', B: '3' }, ports: [2] } },
+  });
+});
+
+test('another kind of task takes its limits along, as older clients send them too', () => {
+  const batch = { task: 'BATCH', max_timeout_run_ms: 60_000 };
+  const persistent = { task: 'PERSISTENT', on_node_lost: 'replace' };
+  assert.deepEqual(overlay(batch, { task: 'PERSISTENT' }), { task: 'PERSISTENT', max_timeout_run_ms: null });
+  assert.deepEqual(overlay(batch, { max_timeout_run_ms: null }), batch);
+  assert.deepEqual(overlay(persistent, { max_timeout_run_ms: null }), {
+    ...persistent,
+    max_timeout_run_ms: null,
+  });
+  assert.deepEqual(overlay(persistent, { task: 'BATCH', max_timeout_run_ms: 70_000 }), {
+    ...{ task: 'BATCH', on_node_lost: null, max_timeout_run_ms: 70_000 },
+  });
+});
+
+test('an image with a tag of its own leaves the tag out; another registry gets no credentials of the first', () => {
+  const laid = (container: object, wanted: object) =>
+    overlay({ parameters: { parameters: container } }, { parameters: { parameters: wanted } }).parameters;
+  assert.deepEqual(laid({ image: 'a', tag: '1' }, { image: 'b:2' }), {
+    parameters: { image: 'b:2', tag: null },
+  });
+  const stored = { image: 'hub.example.com/a', user: 'u', secret: 's' };
+  assert.deepEqual(laid(stored, { image: 'hub.example.com/b' }), {
+    parameters: { ...stored, image: 'hub.example.com/b' },
+  });
+  const away = { user: null, secret: null };
+  for (const image of ['evil.example.com/a', 'localhost/a', 'a', 'library/a'])
+    assert.deepEqual(laid(stored, { image }), { parameters: { image, ...away } });
+  assert.deepEqual(laid(stored, { host: 'evil.example.com' }), {
+    parameters: { ...stored, host: 'evil.example.com', ...away },
+  });
+  assert.deepEqual(laid(stored, { host: 'other.example.com', user: 'v', secret: 't' }), {
+    parameters: { ...stored, host: 'other.example.com', user: 'v', secret: 't' },
   });
 });
 

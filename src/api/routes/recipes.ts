@@ -11,7 +11,6 @@ import {
   type RecipeRecord,
   updateRecipe,
 } from '../../db/recipes.ts';
-import { envNamesOf, fill, overlay, valuesOf } from '../../domain/recipe.ts';
 import { Job } from '../../protocol/job.ts';
 import {
   ArchiveRecipeBody,
@@ -25,13 +24,13 @@ import {
 } from '../../protocol/recipe.ts';
 import { type Caller, callerOf, requirePermission } from '../auth.ts';
 import type { ApiDeps } from '../deps.ts';
-import { ApiError, nonceReused, notFound, validationFailed } from '../errors.ts';
-import { createJob } from '../job-creation.ts';
-import { type JobRequest, readJobRequest } from '../job-request.ts';
+import { ApiError, nonceReused, notFound } from '../errors.ts';
+import { createJob, findRepeated } from '../job-creation.ts';
 import { nullableTimestamp, timestamp } from '../job-view.ts';
 import type { JobDeps } from '../job-views.ts';
 import { type FilterRules, parseListQuery } from '../list-query.ts';
-import { checkRecipeContent, toInput, toShownInput } from '../recipe-content.ts';
+import { checkRecipeContent, toShownInput } from '../recipe-content.ts';
+import { readCooked } from '../recipe-cook.ts';
 import { maskPayload } from '../recipe-mask.ts';
 import { listOf, listQuerySchema, rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
 import { bodyCheck } from '../validate.ts';
@@ -239,6 +238,8 @@ async function cook(request: FastifyRequest, deps: JobDeps): Promise<Job> {
   requirePermission(caller, 'jobs:create');
   requirePermission(caller, 'recipes:read');
   const recipe = await requireRecipe(request, caller, deps);
+  const made = await findRepeated(request, recipe.id, deps);
+  if (made !== null) return made;
   if (recipe.visibility === 'ARCHIVED')
     throw new ApiError(
       'conflict',
@@ -250,28 +251,6 @@ async function cook(request: FastifyRequest, deps: JobDeps): Promise<Job> {
   const job = await createJob(request, { ...wanted, source }, deps);
   await noteRecipeUse(deps.database, recipe.id);
   return job;
-}
-
-function readCooked(recipe: RecipeRecord, body: unknown): JobRequest {
-  if (body !== undefined && body !== null && (typeof body !== 'object' || Array.isArray(body)))
-    throw validationFailed([{ path: '', expected: 'an object; {} cooks with the defaults' }]);
-  const { inputs: given, ...overrides } = { ...body } as Record<string, unknown>;
-  if (given !== undefined && given !== null && (typeof given !== 'object' || Array.isArray(given)))
-    throw validationFailed([{ path: 'inputs', expected: 'an object of values by key' }]);
-  const inputs = recipe.inputSchema.map(toInput);
-  const { values, problems } = valuesOf(inputs, { ...given } as Record<string, unknown>);
-  if (problems.length > 0)
-    throw validationFailed(problems.map(({ key, expected }) => ({ path: `inputs.${key}`, expected })));
-  // Overrides are the caller's own words: places are the recipe's alone.
-  const wanted = readJobRequest(overlay(record(fill(recipe.payload, values)), overrides));
-  const secretKeys = new Set(inputs.filter(({ type }) => type === 'secret').map(({ key }) => key));
-  const secretEnvNames = envNamesOf(recipe.payload, secretKeys);
-  if (secretEnvNames.length === 0) return wanted;
-  return { ...wanted, spec: { ...wanted.spec, container: { ...wanted.spec.container, secretEnvNames } } };
-}
-
-function record(value: unknown): Record<string, unknown> {
-  return typeof value === 'object' && value !== null ? { ...value } : {};
 }
 
 async function requireRecipe(request: FastifyRequest, caller: Caller, deps: ApiDeps): Promise<RecipeRecord> {
