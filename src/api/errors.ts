@@ -15,7 +15,6 @@ const statusOf = {
   permission_denied: 403,
   ip_not_allowed: 403,
   not_found: 404,
-  method_not_allowed: 405,
   idempotency_conflict: 409,
   conflict: 409,
   payload_too_large: 413,

@@ -15,7 +15,6 @@ export const errorCodes = [
   'permission_denied',
   'ip_not_allowed',
   'not_found',
-  'method_not_allowed',
   'idempotency_conflict',
   'conflict',
   'payload_too_large',

@@ -3,14 +3,20 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { defaultGatewaySettings } from '../../src/main/gateway-settings.ts';
 import type { CreatedApiKey } from '../../src/protocol/api-key.ts';
+import type { GpuRegistryEntry } from '../../src/protocol/gpu-registry.ts';
 import type { NodeLoad } from '../../src/protocol/hardware.ts';
 import type { Job } from '../../src/protocol/job.ts';
+import type { JobRun } from '../../src/protocol/job-run.ts';
+import type { LedgerTransaction } from '../../src/protocol/ledger.ts';
 import type { ListEnvelope } from '../../src/protocol/list.ts';
+import type { Node } from '../../src/protocol/node.ts';
+import type { Offer } from '../../src/protocol/offer.ts';
 import type { Recipe } from '../../src/protocol/recipe.ts';
-import type { User } from '../../src/protocol/user.ts';
-import { anInventory } from '../support/builders.ts';
+import type { JwkSet } from '../../src/protocol/sign-in.ts';
+import type { Me, User } from '../../src/protocol/user.ts';
+import { aJob, anInventory } from '../support/builders.ts';
 import type { Client, SendOptions } from '../support/client.ts';
-import { createHandNodes, runsNow } from '../support/hand-nodes.ts';
+import { createHandNodes, endsWith, runsNow } from '../support/hand-nodes.ts';
 import { fetchOpenApi } from '../support/openapi-check.ts';
 import { eventually, startTestServer } from '../support/server.ts';
 import { createSample } from './reference/body-fields.ts';
@@ -82,7 +88,10 @@ async function nodeAndJob(): Promise<void> {
   const created = await ask<Job>('POST /v1/jobs', [], { body });
   const { runs } = await node.agent.next('desired');
   const order = runs[0] ?? assert.fail('the job was placed');
-  await node.agent.report(order, { ...runsNow, ports: [8000, 22] } as typeof runsNow);
+  const digest = `sha256:${'ab'.repeat(32)}`;
+  await node.agent.report(order, { ...runsNow, image_digest: digest, ports: [8000, 22] } as typeof runsNow);
+  const ssh = { container_port: 22, is_ready: true, host_key: 'SHA256:abc' };
+  await node.agent.report(order, { kind: 'port', ...ssh });
   seen.set('Job', await ask<Job>('GET /v1/jobs/{uuid}', [created.uuid]));
   seen.set('Job run, with its logs', await ask('GET /v1/job-runs/{uuid}', [order.run_uuid]));
   await seeItem('Job run in a list, without logs', 'GET /v1/job-runs', `?filter[job_uuid]=${created.uuid}`);
@@ -91,6 +100,19 @@ async function nodeAndJob(): Promise<void> {
   assert.deepEqual((await ask<ListEnvelope<object>>('GET /v1/nodes')).total, 1);
   await seeItem('Offer', 'GET /v1/compute/offers', '?filter[gpu_count]=1');
   await ask('PUT /v1/jobs/{uuid}/cancel', [created.uuid], { body: { reason: 'Cancelled by user' } });
+  await node.agent.report(order, { ...endsWith(143), exit_signal: 'SIGTERM' } as ReturnType<typeof endsWith>);
+  seen.set('stopped', await ask('GET /v1/job-runs/{uuid}', [order.run_uuid]));
+  seen.set('waiting', await pendingJob(node.region));
+}
+
+/** A job that asks for more than the node has. */
+async function pendingJob(region: string): Promise<Job> {
+  const body = aJob({ gpu_count: 3, allowed_region_codes: [region] });
+  const { uuid } = await server.admin.createJob(body);
+  return eventually('a reason to wait', async () => {
+    const job = await server.admin.getJob(uuid);
+    return job.pending_reason !== null && job;
+  });
 }
 
 async function seeItem(title: string, route: string, query = ''): Promise<void> {
@@ -124,7 +146,9 @@ async function recipes(): Promise<void> {
 
 async function moneyAndPeople(): Promise<void> {
   const account = server.storage.account.id;
-  await ask('POST /v1/accounts/{uuid}/credits', [account], { body: { amount_usd: 5 } });
+  await ask('POST /v1/accounts/{uuid}/credits', [account], {
+    body: { amount_usd: 5, description: 'a gift' },
+  });
   await seeItem('Ledger transaction', 'GET /v1/compute/ledger/transactions', '?limit=20&sort=-created_at');
   const user = await ask<User>('POST /v1/users', [], { body: { email: 'ann@example.org' } });
   const key = await ask<CreatedApiKey>('POST /v1/api-keys', [], {
@@ -138,10 +162,10 @@ async function moneyAndPeople(): Promise<void> {
 }
 
 before(async () => {
+  await moneyAndPeople();
   await nodeAndJob();
   await recipes();
-  await moneyAndPeople();
-  await seeItem('GPU registry entry', 'GET /v1/gpu-registry');
+  await seeItem('GPU registry entry', 'GET /v1/gpu-registry', '?filter[only_available]=true');
   seen.set('List', await ask('GET /v1/jobs'));
   seen.set('Key set of the tokens', await ask('GET /.well-known/jwks', [], { isSigned: false }));
   const refused = await server.admin.send('GET', '/v1/jobs/unknown');
@@ -217,6 +241,61 @@ for (const { route, query = {} } of endpoints) {
     });
   }
 }
+
+function answered<T>(title: string): T {
+  return (seen.get(title) ?? assert.fail(`${title} was asked for`)) as T;
+}
+
+test('what ours adds to jobs and runs says what is', () => {
+  const run = answered<JobRun>('Job run, with its logs');
+  assert.deepEqual(run.gpu_uuids.length, 1);
+  assert.match(run.image_digest ?? '', /^sha256:(ab){32}$/);
+  assert.equal(run.container_access_tokens[0]?.user, 'duser');
+  assert.equal(run.node_urls.at(-1)?.host_key_fingerprint, 'SHA256:abc');
+  assert.deepEqual([run.exit_signal, run.teardown, run.status_reason], [null, null, null]);
+  const stopped = answered<JobRun>('stopped');
+  assert.equal(stopped.exit_signal, 'SIGTERM');
+  assert.equal(stopped.status_reason, 'Cancelled by user');
+  assert.ok(Date.parse(stopped.teardown?.deadline_at ?? '') > Date.parse(stopped.created_at));
+  assert.ok(Date.parse(stopped.updated_at) > Date.parse(run.updated_at));
+  const { pending_reason: reason } = answered<Job>('waiting');
+  assert.equal(reason?.nodes_considered, 1);
+  assert.deepEqual(Object.values(reason?.excluded ?? {}), [1]);
+  assert.match(reason?.would_fit ?? '', /GPU/);
+});
+
+test('what ours adds to nodes, models and offers says what is', () => {
+  const node = answered<Node>('Node');
+  assert.deepEqual([node.labels, node.isolation], [{}, 'enforced']);
+  const states = node.gpus.map((card) => [card.is_allocated, card.is_quarantined, card.quarantine_reason]);
+  assert.deepEqual(states.sort(), [
+    [false, false, null],
+    [true, false, null],
+  ]);
+  const { rams, gpu_note: gpuNote, isolation_note: isolationNote } = node.current_hardware ?? assert.fail();
+  assert.deepEqual([rams[0]?.memory_gb_max, gpuNote ?? null, isolationNote ?? null], [32, null, null]);
+  const model = answered<GpuRegistryEntry>('GPU registry entry');
+  assert.deepEqual([model.name, model.total_count], ['NVIDIA GeForce RTX 4090', 2]);
+  assert.ok(Date.parse(model.updated_at) >= Date.parse(model.created_at));
+  const { availability } = answered<Offer>('Offer');
+  assert.deepEqual(availability, { gpu_count: 1, gpu_count_total: 2, cpu_cores: 4 });
+});
+
+test('what ours adds to money, users and keys says what is', () => {
+  const account = server.storage.account.id;
+  const { uuid, created_at, ...transaction } = answered<LedgerTransaction>('Ledger transaction');
+  assert.deepEqual(transaction, {
+    ...{ object: 'ledger_transaction', account_uuid: account, kind: 'credit', amount_usd: 5 },
+    ...{ balance_usd: 5, currency: 'USD', job_uuid: null, job_run_uuid: null, billed_ms: null },
+    description: 'a gift',
+  });
+  const key = answered<CreatedApiKey>('API key, as it is created');
+  assert.equal(key.node_uuid, null);
+  const me = answered<Me>('The user who asks');
+  assert.deepEqual([me.account_name, me.api_key_uuid], ['admin', key.uuid]);
+  const [jwk] = answered<JwkSet>('Key set of the tokens').keys;
+  assert.deepEqual([jwk?.kty, jwk?.crv, jwk?.use, jwk?.y.length], ['EC', 'P-256', 'sig', 43]);
+});
 
 test('every endpoint of the reference was asked', () => {
   const documented = endpoints.filter(({ reference }) => reference !== '').map(({ route }) => route);
