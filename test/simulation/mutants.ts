@@ -212,7 +212,7 @@ export const mutants: readonly Mutant[] = [
         to: '      if (defaultLeaseMs < 0) await renewAllLeases(database, defaultLeaseMs);\n',
       },
     ],
-    likelySeed: 5,
+    likelySeed: 18,
     expected: 'caught',
   },
 ];
