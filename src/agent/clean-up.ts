@@ -52,8 +52,8 @@ async function lookForRemains(
     runtime.listVolumes(nodeUuid),
     containerId === null ? none : lookForProcesses(runtime, containerId),
   ]);
-  const isOwn = (one: { runUuid: string; clusterUuid: string }) =>
-    one.runUuid === runUuid && one.clusterUuid === clusterUuid;
+  const isOwn = (one: { runUuid: string; clusterUuid: string | null }) =>
+    one.runUuid === runUuid && (one.clusterUuid ?? clusterUuid) === clusterUuid;
   const listed = containers.find(isOwn);
   if (listed !== undefined) {
     observeListed(record, listed);

@@ -56,7 +56,7 @@ export async function fillVolume(
     options.signal.throwIfAborted();
     throw error instanceof EngineRefusal ? volumeError(error.message) : error;
   } finally {
-    // What cannot be removed now is found by its label later.
+    // What cannot be removed now is found later.
     for (const name of helpers) await removeContainer(client, name).catch(() => {});
   }
 }
@@ -125,25 +125,40 @@ async function copyTree(
 
 /** Runs of this node that have volumes, or helpers that fill some. */
 export async function listVolumes(client: DockerClient, nodeUuid: string): Promise<VolumeSummary[]> {
-  const filters = (labels: string[]) => JSON.stringify({ label: labels });
-  const ofNode = `${labelNames.node}=${nodeUuid}`;
+  const labels = [`${labelNames.node}=${nodeUuid}`, labelNames.volumeOf];
   const [volumes, helpers] = await Promise.all([
-    client.json({ path: '/volumes', query: { filters: filters([ofNode]) } }),
+    volumesNamed(client, '^flotilla-'),
     client.json({
       path: '/containers/json',
-      query: { all: '1', filters: filters([ofNode, labelNames.volumeOf]) },
+      query: { all: '1', filters: JSON.stringify({ label: labels }) },
     }),
   ]);
-  const { Volumes } = volumes as { Volumes: ListedVolume[] | null };
   const found = [
-    ...(Volumes ?? []).map(({ Labels }) => summary(Labels?.[labelNames.run], Labels)),
-    ...(helpers as ListedHelper[]).map(({ Labels }) => summary(Labels[labelNames.volumeOf], Labels)),
+    ...volumes.map((volume) => summaryOf(volume, nodeUuid)),
+    ...(helpers as ListedHelper[]).map(({ Labels }) => labelled(Labels[labelNames.volumeOf], Labels)),
   ];
   return [...new Map(found.flatMap((one) => (one === null ? [] : [[one.runUuid, one]]))).values()];
 }
 
-function summary(runUuid: string | undefined, labels: Record<string, string> | null): VolumeSummary | null {
+const namePattern = /^flotilla-([0-9a-f-]{36})-\d+$/;
+
+/** An engine that is killed while it makes a volume keeps the volume without its labels: there its name tells the run. */
+function summaryOf({ Name, Labels }: ListedVolume, nodeUuid: string): VolumeSummary | null {
+  const nodeLabel = Labels?.[labelNames.node];
+  if (nodeLabel !== undefined)
+    return nodeLabel === nodeUuid ? labelled(Labels?.[labelNames.run], Labels) : null;
+  const runUuid = namePattern.exec(Name)?.[1];
+  return runUuid === undefined ? null : { runUuid, clusterUuid: null };
+}
+
+function labelled(runUuid: string | undefined, labels: Record<string, string> | null): VolumeSummary | null {
   return runUuid === undefined ? null : { runUuid, clusterUuid: labels?.[labelNames.cluster] ?? '' };
+}
+
+async function volumesNamed(client: DockerClient, pattern: string): Promise<ListedVolume[]> {
+  const query = { filters: JSON.stringify({ name: [pattern] }) };
+  const { Volumes } = (await client.json({ path: '/volumes', query })) as { Volumes: ListedVolume[] | null };
+  return Volumes ?? [];
 }
 
 /** Everything of a run's volumes; its container must be gone. */
@@ -153,12 +168,8 @@ export async function removeVolumes(client: DockerClient, runUuid: string): Prom
     query: { all: '1', filters: JSON.stringify({ label: [`${labelNames.volumeOf}=${runUuid}`] }) },
   });
   for (const { Id } of helpers as ListedHelper[]) await removeContainer(client, Id);
-  const volumes = await client.json({
-    path: '/volumes',
-    query: { filters: JSON.stringify({ label: [`${labelNames.run}=${runUuid}`] }) },
-  });
-  const { Volumes } = volumes as { Volumes: ListedVolume[] | null };
-  for (const { Name } of Volumes ?? []) await removeVolume(client, Name);
+  for (const { Name } of await volumesNamed(client, `^flotilla-${runUuid}-`))
+    await removeVolume(client, Name);
 }
 
 async function removeContainer(client: DockerClient, nameOrId: string): Promise<void> {

@@ -88,7 +88,8 @@ export interface VolumeOptions {
 /** A run that has volumes. */
 export interface VolumeSummary {
   runUuid: string;
-  clusterUuid: string;
+  /** null: the engine lost what it was told of it, and its name alone says whose it is. */
+  clusterUuid: string | null;
 }
 
 /** The network that containers of runs are put on. */

@@ -264,3 +264,16 @@ test('the kill list takes the volumes with the container, and a stranger’s vol
     await docker('volume', 'rm', 'stranger');
   }
 });
+
+test('a volume whose labels its engine lost goes with its run, by its name', async () => {
+  await withNode(async ({ plane }) => {
+    const run = plane.want(withVolumes([volume('local/files', '/data')], 'sleep 60'));
+    await plane.event(run, 'running');
+    // As an engine leaves one behind that is killed while it makes it.
+    await docker('volume', 'create', `flotilla-${run}-1`);
+    plane.wantStop(run, 0);
+    const released = await plane.event(run, 'released');
+    assert.equal(released.proof?.volumes.state, 'gone');
+    assert.equal(await volumesLeft(), '');
+  });
+});
