@@ -159,7 +159,7 @@ async function connectPatiently<T>(patienceMs: number, connect: () => Promise<T>
     } catch (error) {
       if (!(error instanceof Error) || !isConnectionLoss(error)) throw error;
       if (performance.now() >= giveUpAt) {
-        throw new DatabaseUnavailable('The database cannot be reached.', { cause: error });
+        throw new DatabaseUnavailable(`The database cannot be reached: ${error.message}.`, { cause: error });
       }
       await new Promise((resolve) => setTimeout(resolve, retryPauseMs));
     }
@@ -174,7 +174,7 @@ export function sqlState(error: unknown): string | undefined {
 const diskFull = '53100';
 const lossStates = new Set(['57P01', '57P02', '57P03', '53300', '25P03']);
 const lossMessage =
-  /ECONN|ENOENT|EPIPE|ETIMEDOUT|EHOSTUNREACH|Connection terminated|timeout exceeded|not queryable|Query read timeout/i;
+  /ECONN|ENOENT|EPIPE|ETIMEDOUT|EHOSTUNREACH|Connection terminated|timeout (?:exceeded|expired)|not queryable|Query read timeout/i;
 
 function isConnectionLoss(error: Error): boolean {
   const state = sqlState(error);

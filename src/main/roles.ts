@@ -59,7 +59,7 @@ async function runEverything(
 ): Promise<number> {
   const logFile = join(options.dataDirectory, 'flotilla.log');
   const log = createLogger({ file: logFile, level: process.env.FLOTILLA_LOG_LEVEL });
-  const storage = await openStorage({ ...options, tell, log });
+  const storage = await openStorage({ ...options, tell, log, signal: shutdown.signal });
   closers.add(() => storage.close());
   const engineSocket = await openEngine(options);
   const controlPlane = await startControlPlane({
@@ -173,7 +173,8 @@ export async function server(options: ServerOptions, version: string): Promise<n
   const shutdown = onShutdown((line) => process.stderr.write(`${line}\n`));
   const log = createLogger({ file: null, level: process.env.FLOTILLA_LOG_LEVEL });
   try {
-    const storage = await openStorage({ ...options, tell: (line) => log.info(line), log });
+    const tell = (line: string) => log.info(line);
+    const storage = await openStorage({ ...options, tell, log, signal: shutdown.signal });
     closers.add(() => storage.close());
     const controlPlane = await startControlPlane({
       ...options,

@@ -1,9 +1,15 @@
 // Opens what a server stands on: data directory, PostgreSQL, schema, master key and the cluster's identity.
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { type Account, openFirstAccount } from '../db/accounts.ts';
 import { type Cluster, openCluster } from '../db/cluster.ts';
-import { createDatabase, type Database, type DatabaseConnection } from '../db/database.ts';
+import {
+  createDatabase,
+  type Database,
+  type DatabaseConnection,
+  DatabaseUnavailable,
+} from '../db/database.ts';
 import { migrate } from '../db/migrate.ts';
 import { ensurePartitions } from '../db/retention.ts';
 import { checkSessions } from '../db/session-check.ts';
@@ -22,6 +28,8 @@ export interface StorageOptions {
   /** Progress for people. */
   tell: (line: string) => void;
   log: Logger;
+  /** Ends the waiting for a database that is away. */
+  signal?: AbortSignal;
 }
 
 export interface Storage {
@@ -32,6 +40,10 @@ export interface Storage {
   dataDirectory: string;
   close(): Promise<void>;
 }
+
+/** Longer than a PostgreSQL restarts and recovers; a wrong address is told at once, and again at the end. */
+const databaseWaitMs = 60_000;
+const databaseRetryMs = 500;
 
 /** Opens everything in order; what was opened is closed again when a later step fails. */
 export async function openStorage(options: StorageOptions): Promise<Storage> {
@@ -50,14 +62,31 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
       onError: (error) => options.log.warn({ err: error }, 'A database connection was lost.'),
     });
     closers.push(() => database.close());
-    if (options.databaseUrl !== null)
-      await checkSessions(database, { hasDirectConnection: directUrl !== null });
-    const applied = await (directUrl === null ? migrate(database) : migrateDirectly(directUrl));
-    const opened = await prepare(database, { ...options, applied, dataDirectory: directory.path });
+    const opened = await onceAvailable(options, async () => {
+      if (options.databaseUrl !== null)
+        await checkSessions(database, { hasDirectConnection: directUrl !== null });
+      const applied = await (directUrl === null ? migrate(database) : migrateDirectly(directUrl));
+      return prepare(database, { ...options, applied, dataDirectory: directory.path });
+    });
     return { database, ...opened, dataDirectory: directory.path, close };
   } catch (error) {
     await close();
     throw error;
+  }
+}
+
+/** A server starts beside its database, or while that restarts: what can be done again is, for a while. */
+async function onceAvailable<T>({ tell, signal }: StorageOptions, open: () => Promise<T>): Promise<T> {
+  const giveUpAtMs = performance.now() + databaseWaitMs;
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await open();
+    } catch (error) {
+      const isOver = signal?.aborted || performance.now() >= giveUpAtMs;
+      if (!(error instanceof DatabaseUnavailable) || isOver) throw error;
+      if (tries === 1) tell(`${error.message} Trying again for ${databaseWaitMs / 1000} s.`);
+      await sleep(databaseRetryMs, undefined, { ...(signal && { signal }) }).catch(() => {});
+    }
   }
 }
 

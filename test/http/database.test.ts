@@ -1,6 +1,6 @@
 // The database beneath: migrations, their lock and freeze, the master key's canary, and PostgreSQL going away under requests.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -240,4 +240,29 @@ test('a connection that listens is waited for as every other while PostgreSQL is
   await client.end();
   const impatient = connectTo('postgres://nobody@localhost:1/none', { patienceMs: 100 });
   await assert.rejects(impatient.dedicatedClient(), DatabaseUnavailable);
+});
+
+test('a server that starts before its database waits for it, and gives up at once when it is told to end', async () => {
+  const late = new URL((await aDatabase()).url);
+  const sockets = late.searchParams.get('host') ?? late.hostname;
+  const laterSockets = join(folder, 'sockets');
+  late.searchParams.set('host', laterSockets);
+  const told: string[] = [];
+  const options = {
+    databaseUrl: late.href,
+    dataDirectory: join(folder, 'late'),
+    tell: (line: string) => told.push(line),
+    log: pino({ level: 'silent' }),
+  };
+  const opening = openStorage(options);
+  while (!told.some((line) => line.includes('Trying again'))) await sleep(20);
+  symlinkSync(sockets, laterSockets);
+  await (await opening).close();
+  rmSync(laterSockets);
+  assert.match(told[0] ?? '', /^The database cannot be reached: connect ENOENT/);
+
+  const end = new AbortController();
+  const ended = openStorage({ ...options, signal: end.signal });
+  end.abort();
+  await assert.rejects(ended, DatabaseUnavailable);
 });
