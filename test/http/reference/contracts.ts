@@ -37,9 +37,10 @@ const signing: Contract = {
     [
       'nonce',
       '16 bytes as 32 hexadecimal digits; one page says 32 bytes (D)',
-      '32 hexadecimal digits, taken once per key',
+      'both, taken once per key',
       'remembered for 10 minutes, which is longer than the clock window',
       'test/http/signing.test.ts',
+      'test/http/open-questions.test.ts',
     ],
     [
       'query',

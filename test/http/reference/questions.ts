@@ -38,6 +38,7 @@ export const questions: readonly QuestionRow[] = [
   [
     'How long may title, env and ports be?',
     'Title 256 characters, description 4096, env 128 KiB in all, 64 ports, 256 address ranges, 16 volumes, 36 regions, body 1 MiB.',
+    'test/http/open-questions.test.ts',
     'test/http/validation.test.ts',
     'test/http/signing.test.ts',
   ],
@@ -109,12 +110,11 @@ export const questions: readonly QuestionRow[] = [
   [
     'What does `max_node_count` above 1 do?',
     'It is a maximum: the job runs on one node. Nothing is refused.',
-    'test/http/validation.test.ts',
-    'test/http/jobs.test.ts',
+    'test/http/open-questions.test.ts',
   ],
   [
     'What counts as a retry?',
-    'A run that failed, also by its start or run timeout. The job returns to PENDING with a new deadline for finding a node, and another node is preferred. No node in time is no failed run: the job fails. The loss of a node is made good beside the count, at most 3 times.',
+    'A run that failed, also by its start or run timeout. The job returns to PENDING with a new deadline for finding a node, and another node is preferred. No node in time is no failed run: the job fails. Where retries or on_node_lost ask for it, the loss of a node is made good beside the count, at most 3 times.',
     'test/http/scheduler.test.ts',
     'test/http/hub.test.ts',
     'src/domain/transition.test.ts',
@@ -127,7 +127,8 @@ export const questions: readonly QuestionRow[] = [
   ],
   [
     'Which region codes are there?',
-    'The 36 AWS regions of the kind documented; others are refused with the nearest one.',
+    '36, named as AWS names them: those documented, and the others of its public list. Other words are refused.',
+    'test/http/open-questions.test.ts',
     'test/http/validation.test.ts',
     'test/http/scheduler.test.ts',
   ],
