@@ -70,6 +70,11 @@ test('offers are what is free now, with its price; filters are at-least', async 
   assert.equal((await offers('?filter[min_vram_gb]=33&filter[gpu_name]=RTX%205090')).total, 0);
   assert.equal((await offers(`?filter[allowed_region_codes]=${us},${ap}`)).total, 2);
   assert.equal((await offers('?filter[cpu_count]=16')).total, 1);
+  assert.equal(
+    (await offers('?filter[cpu_count]=null&filter[min_vram_gb]=null')).total,
+    (await offers()).total,
+  );
+  assert.equal((await consumer.refusal('GET', '/v1/compute/offers?filter[cpus]=null')).status, 400);
   const refusal = await consumer.refusal('GET', '/v1/compute/offers?filter[ignore_region_constraints]=true');
   assert.equal(refusal.code, 'permission_denied');
 });

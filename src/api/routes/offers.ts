@@ -47,7 +47,7 @@ export function offerRoutes(app: FastifyInstance, deps: ApiDeps): void {
 async function listOffers(request: FastifyRequest, deps: ApiDeps) {
   const caller = callerOf(request);
   requirePermission(caller, 'offers:read');
-  const query = parseListQuery(rawQueryOf(request), filters);
+  const query = parseListQuery(withoutNulls(rawQueryOf(request)), filters);
   if (query.filters.some(isAdminOnly)) requirePermission(caller, 'cluster:admin');
   const capacity = await deps.capacity.read();
   const gpuCount = query.filters.map(gpuCountOf).find((count) => count !== null) ?? null;
@@ -57,6 +57,13 @@ async function listOffers(request: FastifyRequest, deps: ApiDeps) {
     .sort((a, b) => a.hourlyRateMicros - b.hourlyRateMicros || (a.nodeId < b.nodeId ? -1 : 1));
   const page = pageOf(query, offers).map((offer) => offerView(offer, capacity.readAtMs));
   return listOf(query, { items: [], total: offers.length, isTotalExact: true }, page);
+}
+
+/** The reference takes null for a filter of numbers: it asks for nothing. */
+function withoutNulls(rawQuery: string): string {
+  const isOfNumbers = (name: string) => filters[/^filter\[(.*)\]$/.exec(name)?.[1] ?? '']?.kind === 'numbers';
+  const pairs = [...new URLSearchParams(rawQuery)];
+  return String(new URLSearchParams(pairs.filter(([name, value]) => value !== 'null' || !isOfNumbers(name))));
 }
 
 function isAdminOnly(filter: Filter): boolean {

@@ -104,7 +104,7 @@ const known: readonly Row[] = [
   [
     'GET /v1/compute/offers',
     'D offers',
-    'no workspace or profile restricts regions; cheapest first; `filter[ignore_region_constraints]` needs cluster:admin',
+    'no workspace or profile restricts regions; always cheapest first, whatever sort asks; null asks for nothing; `filter[ignore_region_constraints]` needs cluster:admin',
     'test/http/market.test.ts',
   ],
   [
