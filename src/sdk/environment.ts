@@ -13,21 +13,21 @@ const whatToSet =
  * machine; FLOTILLA_CA_FILE, else the file's. Throws a sentence that says what to set.
  */
 export function clientFromEnvironment(env: Variables = process.env): Client {
-  const file = readKeyFile(env);
-  const {
-    FLOTILLA_PUBLIC_KEY: publicKey = file.public_key,
-    FLOTILLA_SECRET_KEY: secretKey = file.secret_key,
-  } = env;
+  const key = keyOf(env);
+  const { public_key: publicKey, secret_key: secretKey } = key;
   if (!publicKey || !secretKey) throw new Error(`There is no key to sign with. ${whatToSet}`);
-  const ca = env.FLOTILLA_CA_FILE ? readFileSync(env.FLOTILLA_CA_FILE, 'utf8') : file.ca;
-  const url = env.FLOTILLA_URL || file.url || localUrl;
+  const ca = env.FLOTILLA_CA_FILE ? readFileSync(env.FLOTILLA_CA_FILE, 'utf8') : key.ca;
+  const url = env.FLOTILLA_URL || key.url || localUrl;
   return createClient({ url, publicKey, secretKey, ...(ca ? { ca } : {}) });
 }
 
 type KeyFile = { public_key?: string; secret_key?: string; url?: string | null; ca?: string | null };
 
-function readKeyFile({ FLOTILLA_KEY_FILE: path, FLOTILLA_PUBLIC_KEY: publicKey }: Variables): KeyFile {
-  if (!path || publicKey) return {};
+function keyOf(env: Variables): KeyFile {
+  const { FLOTILLA_PUBLIC_KEY: publicKey, FLOTILLA_SECRET_KEY: secretKey, FLOTILLA_KEY_FILE: path } = env;
+  if (publicKey && secretKey) return { public_key: publicKey, secret_key: secretKey };
+  // Half a pair beside a file is a mistake: it must not sign with the file's key in silence.
+  if (publicKey || secretKey || !path) return {};
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as KeyFile;
   } catch (cause) {

@@ -242,8 +242,8 @@ test('errors are one sentence with an exit code of their kind', needsDocker, asy
   assert.match(invalid.stderr, /^ {2}\S*cpu_count: expected .+\n {2}\S*min_ram_gb: expected .+/m);
   assert.equal(invalid.stdout, '');
   assert.equal((await run(['job', 'get', '019582a6-27fc-731d-8000-000000000000'])).code, 3);
-  const { url } = JSON.parse(readFileSync(join(folder, 'data', 'admin-key.json'), 'utf8'));
   const key = { FLOTILLA_PUBLIC_KEY: 'pk_wrong', FLOTILLA_SECRET_KEY: 'sk_wrong' };
+  const { url } = JSON.parse(readFileSync(join(folder, 'data', 'admin-key.json'), 'utf8'));
   assert.equal((await run(['job', 'list'], { env: { ...key, FLOTILLA_URL: url } })).code, 4);
   const unreachable = await run(['job', 'list', '--url', 'http://127.0.0.1:1']);
   assert.equal(unreachable.code, 5);
