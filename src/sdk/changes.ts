@@ -26,10 +26,12 @@ export function changesOf(follow: (closing: AbortSignal) => AsyncIterable<Stream
   return {
     async next(stop) {
       if (!isChanged && failure === undefined && !stop.aborted) {
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-          stop.addEventListener('abort', () => resolve(), { once: true });
-        });
+        const { promise, resolve } = Promise.withResolvers<void>();
+        const give = () => resolve();
+        wake = give;
+        stop.addEventListener('abort', give);
+        await promise;
+        stop.removeEventListener('abort', give);
       }
       if (failure !== undefined && !stop.aborted) throw failure.error;
       if (!stop.aborted) isChanged = false;

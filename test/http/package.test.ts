@@ -100,7 +100,7 @@ test('the SDK runs with two packages beside it, and gives what the sources give'
   assert.deepEqual(said, { names: Object.keys(sdk), status: 'CANCELLED', title: 'from a package' });
 });
 
-test('its types hold a strict program to the schemas', async () => {
+test('its types hold a strict program to the schemas, and take the one of the document', async () => {
   const program = `
     import { createClient, type Job, type ListEnvelope } from 'flotilla/sdk';
     const client = createClient({ url: 'http://127.0.0.1:7070', publicKey: 'pk', secretKey: 'sk' });
@@ -114,9 +114,17 @@ test('its types hold a strict program to the schemas', async () => {
     const total: string = list.total;
     export { status, total };`;
   writeFileSync(join(fresh, 'program.ts'), program);
+  const [, first = ''] = /```ts\n([\s\S]*?)```/.exec(readFileSync(join(root, 'docs/sdk.md'), 'utf8')) ?? [];
+  assert.match(first, /flotilla\/sdk/);
+  writeFileSync(join(fresh, 'document.ts'), first);
   for (const dependency of ['@types/node', 'undici-types']) link(dependency);
   const flags = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2024', '--types', 'node'];
-  await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), ...flags, 'program.ts']);
+  await run(process.execPath, [
+    join(root, 'node_modules/typescript/bin/tsc'),
+    ...flags,
+    'program.ts',
+    'document.ts',
+  ]);
 });
 
 test('its command speaks with a server', async () => {
