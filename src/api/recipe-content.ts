@@ -124,12 +124,19 @@ function checkFilled(payload: RecipePayload, inputs: readonly RecipeInput[]): vo
   const issues = [open, open.filter(({ isRequired }) => isRequired)].flatMap((given) => {
     const { values } = valuesOf(inputs, samples(given));
     const unknown = new Set(given.map(({ key }) => key));
-    const isKnown = ({ path }: FieldIssue) =>
-      !placesIn(payload).some((place) => unknown.has(place.key) && place.path === path);
-    return jobRequestIssues(fill(payload, values)).filter(isKnown);
+    const open = placesIn(payload).filter(({ key }) => unknown.has(key));
+    return jobRequestIssues(fill(payload, values)).filter(
+      (issue) => !open.some((place) => decides(place, issue)),
+    );
   });
   const once = new Map(issues.map((issue) => [issue.path, { ...issue, path: `payload.${issue.path}` }]));
   if (once.size > 0) throw validationFailed([...once.values()]);
+}
+
+/** Whether what fills the place may mend the issue: it is there, around it, or about limits of a task that is not known. */
+function decides(place: { path: string }, { path }: FieldIssue): boolean {
+  if (place.path === 'task') return ['task', 'max_timeout_run_ms', 'on_node_lost'].includes(path);
+  return place.path === path || place.path.startsWith(`${path}[`) || place.path.startsWith(`${path}.`);
 }
 
 function sampleOf({ type, options }: RecipeInput): string | number | boolean {

@@ -160,17 +160,17 @@ export async function updateRecipe(
   );
 }
 
-/** The recipe as it is, kept so until the end of the transaction. */
+/**
+ * The recipe as it is, kept so until the end of the transaction. Locked first and read after: a statement that waits for the
+ * lock would look for the new version among the rows from before it waited.
+ */
 export async function lockRecipe(
   sql: Sql,
   vault: Vault,
   recipe: { id: string; accountId: string },
 ): Promise<RecipeRecord | null> {
-  const [row] = await sql.query<RecipeRow>(
-    `select ${recipeColumns} from ${recipeTables} where ${isVisible} and p.id = $2 for update of p`,
-    [recipe.accountId, recipe.id],
-  );
-  return row === undefined ? null : toRecord(row, vault);
+  await sql.query('select from recipes where id = $1 for update', [recipe.id]);
+  return getRecipe(sql, vault, recipe);
 }
 
 export async function noteRecipeUse(sql: Sql, id: string): Promise<void> {
