@@ -64,6 +64,9 @@ test('a recipe goes from a file to a job', async () => {
   assert.notEqual(wrong.code, 0);
   assert.match(wrong.stderr, /inputs\.cpus: expected a number/);
   assert.match((await flotilla('recipe', 'cook', 'nothing')).stderr, /flotilla recipe list/);
+  writeFileSync(file, JSON.stringify({ payload: aJob({ title: 'sized' }), input_schema: [] }));
+  const updated = await flotilla('recipe', 'update', 'sized', file);
+  assert.match(updated.stdout, /^Recipe \S+ is at version 2\.\n$/);
 });
 
 test('official recipes are listed, forked and archived', async () => {

@@ -1,7 +1,7 @@
-// `flotilla recipe`: stored job templates: list, get, create, cook, fork, archive.
+// `flotilla recipe`: stored job templates: list, get, create, update, cook, fork, archive.
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import type { CreateRecipeBody, Recipe } from '../../protocol/recipe.ts';
+import type { CreateRecipeBody, Recipe, UpdateRecipeBody } from '../../protocol/recipe.ts';
 import type { Client } from '../../sdk/client.ts';
 import type { Cli } from '../cli.ts';
 import { NotFoundError, UsageError } from '../errors.ts';
@@ -18,6 +18,7 @@ export function addRecipeCommands(program: Command, cli: Cli) {
   addList(recipe, cli);
   addGet(recipe, cli);
   addCreate(recipe, cli);
+  addUpdate(recipe, cli);
   addCook(recipe, cli);
   addCopies(recipe, cli);
 }
@@ -115,6 +116,26 @@ function addCreate(recipe: Command, cli: Cli) {
     const created = await cli.withClient(flags, (client) => client.recipes.create(body));
     if (flags.json) return printJson(cli.io, created);
     printLines(cli.io.stdout, [created.uuid]);
+  });
+}
+
+function addUpdate(recipe: Command, cli: Cli) {
+  const command = recipe
+    .command('update')
+    .description('Changes a recipe as a JSON file says; a new payload or input_schema is a new version.')
+    .argument('<recipe>', 'uuid, or its whole name')
+    .argument('<file>', 'the fields that change, as for create; - for standard input')
+    .addHelpText(
+      'after',
+      '\nExample:\n  echo \'{"visibility":"PUBLIC"}\' | flotilla recipe update "my box" -',
+    );
+  withApiOptions(command).action(async (reference: string, file: string, flags: ApiFlags) => {
+    const body = readJson(file) as UpdateRecipeBody;
+    const updated = await cli.withClient(flags, async (client) =>
+      client.recipes.update((await resolveRecipe(client, reference)).uuid, body),
+    );
+    if (flags.json) return printJson(cli.io, updated);
+    printLines(cli.io.stdout, [`Recipe ${updated.uuid} is at version ${updated.version}.`]);
   });
 }
 
