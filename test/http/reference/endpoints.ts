@@ -99,6 +99,8 @@ const known: readonly Row[] = [
     'D cook',
     'takes the older and the newer body, `{}`, and `inputs`; 201',
     'test/http/recipes.test.ts',
+    'test/http/recipe-cook.test.ts',
+    'test/http/official-recipes.test.ts',
   ],
   ['GET /v1/gpu-registry', 'C', '', 'test/http/market.test.ts'],
   [

@@ -105,6 +105,7 @@ export const questions: readonly QuestionRow[] = [
     'How do values of `input_schema` enter cook?',
     'In `inputs`, by key; they fill `${key}` in the payload, a whole value with its type. Defaults stand in for what is absent; every wrong one is told by its key. Secrets are never shown again.',
     'test/http/recipes.test.ts',
+    'test/http/recipe-cook.test.ts',
     'src/domain/recipe.test.ts',
   ],
   [
