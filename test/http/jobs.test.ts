@@ -55,6 +55,7 @@ const additiveFields = [
     'status_detail',
   ],
   ...['source_recipe_version', 'endpoint_url'],
+  ...['max_cost_usd', 'renew_within_ms', 'renew_by', 'idle_timeout_ms'],
 ];
 const containerFields = [
   ...[
@@ -139,6 +140,7 @@ test('create with every field gives them back, typed as the reference says', asy
     ...{ container_access_tokens: [], node_urls: [], status_reason: null, status_detail: null },
     ...{ source_recipe_uuid: null, teardown: null, pending_reason: null, on_node_lost: null },
     ...{ source_recipe_version: null, endpoint_url: null },
+    ...{ max_cost_usd: null, renew_within_ms: null, renew_by: null, idle_timeout_ms: null },
   });
   assert.deepEqual(parameters, {
     type: 'docker',
@@ -176,6 +178,10 @@ test('what is not given has its default', async () => {
       on_node_lost: null,
       source_recipe_version: null,
       endpoint_url: null,
+      max_cost_usd: null,
+      renew_within_ms: null,
+      renew_by: null,
+      idle_timeout_ms: null,
     },
   });
   assert.deepEqual(parameters.parameters, {
