@@ -33,11 +33,17 @@ const silences = [
   'agent paused',
   'machine lost power',
 ];
+const planFaults = ['plan comes late', 'leader paused', 'server killed'];
 const usual = { everyMs: [400, 800, 2_000], atOnce: null, hasBadDatabase: true };
 
 export const everything: FaultStyle = { ...usual, kinds: faults, forMs: shortOrLong(0.1) };
 export const ofServers: FaultStyle = { ...usual, kinds: serverFaults, forMs: shortOrLong(0.3) };
 export const ofNodes: FaultStyle = { ...usual, kinds: nodeFaults, forMs: shortOrLong(0.1) };
+/** Plans that arrive when another planner has long written its own. */
+export const ofPlans: FaultStyle = {
+  ...{ ...usual, kinds: serverFaults.filter(({ name }) => planFaults.includes(name)), everyMs: [400, 800] },
+  forMs: shortOrLong(0.1),
+};
 export const few: FaultStyle = {
   ...{ ...usual, kinds: faults, everyMs: [800, 2_500] },
   forMs: (fault) => fault.between(200, 4_000),

@@ -70,7 +70,7 @@ export const mutants: readonly Mutant[] = [
         to: 'function exit({ job, run }: WithRun, end: RunEnd, nowMs: number): Outcome {\n  if (run.attempt < 0) return',
       },
     ],
-    likelySeed: 17,
+    likelySeed: 18,
     expected: 'caught',
   },
   {
@@ -119,7 +119,7 @@ export const mutants: readonly Mutant[] = [
         to: '  if (ended.length < 0)\n',
       },
     ],
-    likelySeed: 12,
+    likelySeed: 13,
     expected: 'caught',
   },
   {
@@ -129,7 +129,7 @@ export const mutants: readonly Mutant[] = [
       { file: 'agent/loop.ts', from: '    this.#held = held;\n', to: '    this.#held = null;\n' },
       { file: 'agent/loop.ts', from: '    if (this.#held !== held) return;\n', to: '' },
     ],
-    likelySeed: 17,
+    likelySeed: 18,
     expected: 'caught',
   },
   {
@@ -192,7 +192,7 @@ export const mutants: readonly Mutant[] = [
         to: 'where true',
       },
     ],
-    likelySeed: 4,
+    likelySeed: 10,
     expected: 'caught',
     ignored: leaderIgnored,
   },
@@ -212,7 +212,7 @@ export const mutants: readonly Mutant[] = [
         to: '      if (defaultLeaseMs < 0) await renewAllLeases(database, defaultLeaseMs);\n',
       },
     ],
-    likelySeed: 18,
+    likelySeed: 19,
     expected: 'caught',
   },
 ];

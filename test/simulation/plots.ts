@@ -1,7 +1,16 @@
 // Kinds of seeds: which faults meet which work. Seeds in a row are of every kind, so that none is left to chance.
 import { defaultLeaseMs } from '../../src/domain/silence.ts';
-import { everything, type FaultStyle, few, ofAgents, ofNodes, ofServers, ofSilence } from './fault-maker.ts';
-import { crowded, lasting, mixed, overdue, retried, type WorkKind } from './work.ts';
+import {
+  everything,
+  type FaultStyle,
+  few,
+  ofAgents,
+  ofNodes,
+  ofPlans,
+  ofServers,
+  ofSilence,
+} from './fault-maker.ts';
+import { contended, crowded, lasting, mixed, overdue, retried, type WorkKind } from './work.ts';
 
 export interface Plot {
   faults: FaultStyle;
@@ -26,6 +35,7 @@ const plots: readonly [Plot, ...Plot[]] = [
   { ...usual, faults: ofAgents, work: crowded },
   { ...usual, faults: ofServers, work: mixed },
   { ...usual, faults: ofNodes, work: overdue },
+  { ...usual, faults: ofPlans, work: contended },
 ];
 
 export function plotOf(seed: number): Plot {

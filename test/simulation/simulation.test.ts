@@ -6,7 +6,7 @@ import { runSeeds } from './seed-runs.ts';
 import type { SeedLine } from './seed-worker.ts';
 import { runSeed } from './simulation.ts';
 
-const fixed = { firstSeed: 1, seedCount: 10, steps: 4_000, workerCount: 1 };
+const fixed = { firstSeed: 1, seedCount: 11, steps: 4_000, workerCount: 1 };
 const replayed = { seed: 77, steps: 1_500 };
 
 const postgres = await startSimulationPostgres();

@@ -93,6 +93,30 @@ export const lasting: WorkKind = {
 /** The same on few nodes: each has several of them. */
 export const crowded: WorkKind = { ...lasting, nodeCounts: [2, 3], submitEveryMs: [200, 400] };
 
+/**
+ * Each wants a GPU, most wait for one, and those that fail wait again behind others that matter more: a plan that comes
+ * late names jobs that still wait, and GPUs that others have by then.
+ */
+export const contended: WorkKind = {
+  ...{ ...usual, nodeCounts: [3, 4], submitEveryMs: [100, 200], stopEveryMs: [3_000] },
+  ...{ operatorEveryMs: [30_000], closeShare: 0 },
+  spec: (work) => {
+    const job = smaller(mixedJob(work), work);
+    const program = {
+      ...{ runMs: work.between(0, 500), exitCode: work.chance(0.5) ? 1 : 0 },
+      ...{ termMs: work.between(1, 300), lineCount: work.integer(0, 2) },
+    };
+    return {
+      ...withProgram(job, program),
+      task: 'BATCH',
+      requirements: { ...job.requirements, cpuCount: 0, gpuCount: 1, minRamGb: 0 },
+      maxTimeoutAssignMs: 20_000,
+      maxTimeoutRunMs: 60_000,
+      maxRetryCount: 3,
+    };
+  },
+};
+
 function withProgram(job: JobSpec, program: Program): JobSpec {
   return { ...job, container: { ...job.container, command: commandOf(program) } };
 }
