@@ -67,7 +67,6 @@ function hasProgram(name) {
 }
 
 function isInstalled(name) {
-  // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg's own syntax
   const { stdout } = spawnSync('dpkg-query', ['-W', '-f', '${Status}', name], {
     encoding: 'utf8',
     timeout: 10_000,
