@@ -119,7 +119,7 @@ export const mutants: readonly Mutant[] = [
         to: '  if (ended.length < 0)\n',
       },
     ],
-    likelySeed: 13,
+    likelySeed: 16,
     expected: 'caught',
   },
   {
@@ -129,14 +129,14 @@ export const mutants: readonly Mutant[] = [
       { file: 'agent/loop.ts', from: '    this.#held = held;\n', to: '    this.#held = null;\n' },
       { file: 'agent/loop.ts', from: '    if (this.#held !== held) return;\n', to: '' },
     ],
-    likelySeed: 18,
+    likelySeed: 33,
     expected: 'caught',
   },
   {
     rule: "the leader's epoch",
     name: 'any replica may write a plan',
     edits: [leaderCheck],
-    likelySeed: 5,
+    likelySeed: 6,
     expected: 'caught',
   },
   {
@@ -167,7 +167,7 @@ export const mutants: readonly Mutant[] = [
         to: 'is_release: run.releasedAtMs !== null,',
       },
     ],
-    likelySeed: 2,
+    likelySeed: 3,
     expected: 'caught',
   },
   {
