@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { Client } from '../../src/sdk/client.ts';
 import { type Evidence, engineDeaths, type Finding, faultsOn, nodeOf, type RunRow } from './findings.ts';
-import { outputProblem } from './programs.ts';
+import { outputBytes, outputProblem } from './programs.ts';
 
 export interface LogAudit {
   findings: Finding[];
@@ -10,7 +10,7 @@ export interface LogAudit {
   byteCount: number;
   /** Logs that are not as written, of runs whose engine was killed meanwhile: the engine itself loses what it had read. */
   engineLossCount: number;
-  /** Of runs whose engine says itself that it did not wait for the end of a log: it does after ten seconds, on a machine with too much to do. */
+  /** Of runs whose engine did not wait for the end of the output: see `hadEngineHaste`. */
   engineHasteCount: number;
 }
 
@@ -60,7 +60,11 @@ async function auditLog(
     audit.engineLossCount += 1;
     return;
   }
-  if (hadEngineHaste(evidence, run)) {
+  const isCut = outputProblem(text, { program, runUuid: run.id, isWhole: false }) === null;
+  const missingBytes = isCut
+    ? outputBytes(program, run.id) - Buffer.byteLength(text)
+    : Number.POSITIVE_INFINITY;
+  if (hadEngineHaste(evidence, { run, missingBytes })) {
     audit.engineHasteCount += 1;
     return;
   }
@@ -76,12 +80,22 @@ function hadEngineDeath(evidence: Evidence, run: RunRow): boolean {
   return node !== undefined && faultsOn(evidence, node, { kinds, fromMs, toMs }).length > 0;
 }
 
+/** What a pipe between a program and its engine holds (pipe(7)). */
+const pipeBytes = 64 * 1024;
+
+/** Docker 20.10 gives the output of a container that ended 2 s to be read (daemon/monitor.go), which is not enough where it hung before
+ * that: what the pipe held is lost without a word. It gives its own logger 10 s more, and says when it did not wait for that. */
 const hasteLine = /^time="([^"]+)".*Logger didn't exit in time: logs may be truncated/gm;
 
-function hadEngineHaste(evidence: Evidence, run: RunRow): boolean {
+function hadEngineHaste(
+  evidence: Evidence,
+  { run, missingBytes }: { run: RunRow; missingBytes: number },
+): boolean {
   const node = nodeOf(evidence, run);
   if (node === undefined || run.started_at === null) return false;
   const [fromMs, toMs] = [run.started_at, run.released_at ?? Date.now()];
+  const hangs = faultsOn(evidence, node, { kinds: ['docker_hang'], fromMs, toMs });
+  if (hangs.length > 0 && missingBytes <= pipeBytes) return true;
   const times = [...readFileSync(node.engineLog, 'utf8').matchAll(hasteLine)].map(([, at = '']) =>
     Date.parse(at),
   );

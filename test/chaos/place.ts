@@ -189,7 +189,7 @@ function clientOf(host: string, key: Key): Client {
 /** The server that plans now, by the database's word; null while nobody does. */
 export async function leaderOf({ postgres, servers }: Place): Promise<ChaosServer | null> {
   const { rows } = await postgres.pool.query<{ holder: string }>(
-    'select holder from leaderships where expires_at > flotilla_now()',
+    "select holder from leaderships where name = 'scheduler' and expires_at > flotilla_now()",
   );
   const [leader] = rows;
   if (leader === undefined) return null;

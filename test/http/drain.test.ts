@@ -11,7 +11,10 @@ import { eventually, startTestServer } from '../support/server.ts';
 
 const server = await startTestServer();
 const { admin, database, postgres } = server;
-await eventually('a leader', async () => (await database.query('select from leaderships')).length > 0);
+await eventually(
+  'a leader',
+  async () => (await database.query("select from leaderships where name = 'scheduler'")).length > 0,
+);
 
 async function health(url: string, path: string): Promise<{ code: number; status: string; closes: boolean }> {
   const response = await fetch(`${url}${path}`, { signal: AbortSignal.timeout(10_000) });
@@ -21,7 +24,7 @@ async function health(url: string, path: string): Promise<{ code: number; status
 
 async function leader(): Promise<{ holder: string; epoch: number }> {
   const [row] = await database.query<{ holder: string; epoch: number }>(
-    'select holder, epoch from leaderships',
+    "select holder, epoch from leaderships where name = 'scheduler'",
   );
   return row ?? assert.fail('nobody leads');
 }

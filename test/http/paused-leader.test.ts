@@ -190,7 +190,10 @@ test('a replica whose passes fail lets another one lead', async () => {
         : database.query(statement, values),
   };
   start(pausable(broken));
-  await eventually('it to lead', async () => (await database.query('select from leaderships')).length > 0);
+  await eventually(
+    'it to lead',
+    async () => (await database.query("select from leaderships where name = 'scheduler'")).length > 0,
+  );
   await startLeader();
   await aNode(scene);
   await placedRun(await submit());

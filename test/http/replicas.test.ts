@@ -14,7 +14,10 @@ let follower: Client;
 const nodes = { region: 'eu-north-1' };
 
 before(async () => {
-  await eventually('a leader', async () => (await database.query('select from leaderships')).length > 0);
+  await eventually(
+    'a leader',
+    async () => (await database.query("select from leaderships where name = 'scheduler'")).length > 0,
+  );
   const second = await server.startReplica();
   follower = server.client(server.adminKey, second.url);
   await aNode(server, { ...nodes, cpus: 64 });

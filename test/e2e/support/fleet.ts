@@ -58,7 +58,7 @@ export async function createFleet(ways: readonly Way[], databaseUrl: string): Pr
   const leader = () =>
     eventually('one of the living replicas to lead', async () => {
       const [row] = await query<{ holder: string }>(
-        'select holder from leaderships where expires_at > now()',
+        "select holder from leaderships where name = 'scheduler' and expires_at > now()",
       );
       return replicas.find((replica) => replica.isUp && replica.id() === row?.holder);
     });
