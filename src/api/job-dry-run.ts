@@ -13,17 +13,18 @@ import { rawQueryOf } from './route-parts.ts';
 
 const maxCandidates = 20;
 
-/** Whether the query asks for it; any other query is refused, since a misspelt one would create the job. */
+/** Whether the query asks for it; any other query is refused, since a misspelt or contradicting one would create the job. */
 export function isDryRun(request: FastifyRequest): boolean {
-  let isDry = false;
-  for (const [name, value] of new URLSearchParams(rawQueryOf(request))) {
-    if (name !== 'dry_run' || !['true', 'false'].includes(value))
-      throw validationFailed([
-        { path: name.slice(0, 80), expected: 'dry_run=true, dry_run=false, or no query at all' },
-      ]);
-    isDry = value === 'true';
-  }
-  return isDry;
+  const given = [...new URLSearchParams(rawQueryOf(request))];
+  const wrong = given.find(([name, value]) => name !== 'dry_run' || !['true', 'false'].includes(value));
+  if (wrong !== undefined || given.length > 1)
+    throw validationFailed([
+      {
+        path: wrong?.[0].slice(0, 80) ?? 'dry_run',
+        expected: 'dry_run=true, dry_run=false, or no query at all',
+      },
+    ]);
+  return given[0]?.[1] === 'true';
 }
 
 export async function dryRunJob(

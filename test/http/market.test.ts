@@ -95,6 +95,9 @@ test('a dry run says where a job would go and what it costs, and creates nothing
   assert.equal(wrong.code, 'validation_failed');
   const misspelt = await consumer.refusal('POST', '/v1/jobs?dryrun=true', { body });
   assert.equal(misspelt.code, 'validation_failed');
+  const both = await consumer.refusal('POST', '/v1/jobs?dry_run=true&dry_run=false', { body });
+  assert.equal(both.code, 'validation_failed');
+  assert.equal((await admin.ask<{ total: number }>('GET', '/v1/jobs')).total, before);
 });
 
 test('a run keeps the price of its assignment', async () => {
