@@ -8,7 +8,8 @@ export async function readRows(pool: pg.Pool): Promise<{ jobs: Map<string, JobRo
   const { rows: jobs } = await pool.query<JobRow>(`select id, status, ${time('completed_at')} from jobs`);
   const { rows: runs } = await pool.query<RunRow>(
     `select id, job_id, node_id, attempt, status, desired, exit_code, ${time('started_at')}, ${time('ended_at')},
-       ${time('released_at')}, teardown_state, coalesce(receipt ? 'fenced', false) as is_fenced, status_detail ->> 'code' as code, status_reason as reason
+       ${time('released_at')}, teardown_state, coalesce(receipt ? 'fenced', false) as is_fenced,
+       (receipt #>> '{proof,is_log_complete}')::boolean as is_log_complete, status_detail ->> 'code' as code, status_reason as reason
      from job_runs order by created_at`,
   );
   return { jobs: new Map(jobs.map((job) => [job.id, job])), runs };

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { Client } from '../../src/sdk/client.ts';
 import { type Evidence, engineDeaths, type Finding, faultsOn, nodeOf, type RunRow } from './findings.ts';
-import { outputBytes, outputProblem } from './programs.ts';
+import { outputProblem } from './programs.ts';
 
 export interface LogAudit {
   findings: Finding[];
@@ -12,6 +12,8 @@ export interface LogAudit {
   engineLossCount: number;
   /** Of runs whose engine did not wait for the end of the output: see `hadEngineHaste`. */
   engineHasteCount: number;
+  /** Of runs that were given up with their silent node before it had sent the rest, and whose receipts say so. */
+  givenUpCount: number;
 }
 
 const readersAtOnce = 6;
@@ -24,6 +26,7 @@ export async function auditLogs(client: Client, evidence: Evidence): Promise<Log
     byteCount: 0,
     engineLossCount: 0,
     engineHasteCount: 0,
+    givenUpCount: 0,
   };
   const left = evidence.runs.filter(({ job_id }) => evidence.acknowledged.has(job_id));
   const readNext = async (): Promise<void> => {
@@ -60,11 +63,12 @@ async function auditLog(
     audit.engineLossCount += 1;
     return;
   }
-  const isCut = outputProblem(text, { program, runUuid: run.id, isWhole: false }) === null;
-  const missingBytes = isCut
-    ? outputBytes(program, run.id) - Buffer.byteLength(text)
-    : Number.POSITIVE_INFINITY;
-  if (hadEngineHaste(evidence, { run, missingBytes })) {
+  const isPrefix = outputProblem(text, { program, runUuid: run.id, isWhole: false }) === null;
+  if (isPrefix && run.is_fenced && run.is_log_complete === false) {
+    audit.givenUpCount += 1;
+    return;
+  }
+  if (isPrefix && hadEngineHaste(evidence, run)) {
     audit.engineHasteCount += 1;
     return;
   }
@@ -80,22 +84,13 @@ function hadEngineDeath(evidence: Evidence, run: RunRow): boolean {
   return node !== undefined && faultsOn(evidence, node, { kinds, fromMs, toMs }).length > 0;
 }
 
-/** What a pipe between a program and its engine holds (pipe(7)). */
-const pipeBytes = 64 * 1024;
-
-/** Docker 20.10 gives the output of a container that ended 2 s to be read (daemon/monitor.go), which is not enough where it hung before
- * that: what the pipe held is lost without a word. It gives its own logger 10 s more, and says when it did not wait for that. */
+/** Docker 20.10 waits ten seconds for its own logger, and says when that was not enough. */
 const hasteLine = /^time="([^"]+)".*Logger didn't exit in time: logs may be truncated/gm;
 
-function hadEngineHaste(
-  evidence: Evidence,
-  { run, missingBytes }: { run: RunRow; missingBytes: number },
-): boolean {
+function hadEngineHaste(evidence: Evidence, run: RunRow): boolean {
   const node = nodeOf(evidence, run);
   if (node === undefined || run.started_at === null) return false;
   const [fromMs, toMs] = [run.started_at, run.released_at ?? Date.now()];
-  const hangs = faultsOn(evidence, node, { kinds: ['docker_hang'], fromMs, toMs });
-  if (hangs.length > 0 && missingBytes <= pipeBytes) return true;
   const times = [...readFileSync(node.engineLog, 'utf8').matchAll(hasteLine)].map(([, at = '']) =>
     Date.parse(at),
   );

@@ -32,6 +32,7 @@ function aRun(wish: Partial<RunRow> = {}): RunRow {
     released_at: 2_500,
     teardown_state: null,
     is_fenced: false,
+    is_log_complete: true,
     code: 'completed',
     reason: null,
     ...wish,

@@ -41,6 +41,8 @@ export interface RunRow {
   teardown_state: string | null;
   /** Given up with its node: what it did there after that is not its end. */
   is_fenced: boolean;
+  /** As its receipt says; null where it does not know. */
+  is_log_complete: boolean | null;
   code: string | null;
   reason: string | null;
 }

@@ -129,13 +129,6 @@ function absentProgram(): Drawn {
   return { kind: 'absent', exitCode: 127, lineCount: 0, container: { command: ['/no/such/program'] } };
 }
 
-/** Of a program that writes so many lines and its end; 0 where the number is not known. */
-export function outputBytes({ lineCount }: Program, runUuid: string): number {
-  if (lineCount === null) return 0;
-  const numbers = Array.from({ length: lineCount }, (_, index) => String(index).length + 1);
-  return `run ${runUuid}\nend\n`.length + numbers.reduce((sum, length) => sum + length, 0);
-}
-
 /** Null when the text is what this program writes; `isWhole`: to its very end. A last line may be cut otherwise. */
 export function outputProblem(
   text: string,

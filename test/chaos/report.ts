@@ -16,7 +16,7 @@ export interface ChaosReport {
   runs: { count: number; containers: number; endsByCode: Record<string, number> };
   teardowns: Record<string, number>;
   receipts: Record<string, number>;
-  logs: { runs: number; bytes: number; engineLosses: number; engineHaste: number };
+  logs: { runs: number; bytes: number; engineLosses: number; engineHaste: number; givenUp: number };
   faults: Record<FaultKind, number>;
   /** Left by engines that were killed in the middle of a start. */
   emptyShims: number;
@@ -38,7 +38,7 @@ export function tableOf(report: ChaosReport): string {
     `stops      ${report.stops} answered, some by ${report.bulkStops} bulk stops; teardowns: ${words(report.teardowns)}`,
     `runs       ${runs.count} in ${runs.containers} containers; failed by: ${words(runs.endsByCode)}`,
     `receipts   ${words(report.receipts)}`,
-    `logs       ${logs.runs} read, ${(logs.bytes / 1e6).toFixed(1)} MB; ${logs.engineLosses} cut by an engine's death, ${logs.engineHaste} by its haste`,
+    `logs       ${logs.runs} read, ${(logs.bytes / 1e6).toFixed(1)} MB; ${logs.engineLosses} cut by an engine's death, ${logs.engineHaste} by its haste, ${logs.givenUp} with a lost node`,
     `ports      ${report.visits.answered} visits answered, ${report.visits.failed} not`,
     `engines    ${report.emptyShims} empty shims left by killed engines`,
     `cordoned   ${report.uncordons} times, for a run that did not end in time`,

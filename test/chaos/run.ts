@@ -205,6 +205,7 @@ async function audit(
       bytes: logs.byteCount,
       engineLosses: logs.engineLossCount,
       engineHaste: logs.engineHasteCount,
+      givenUp: logs.givenUpCount,
     },
     faults: countFaults(faults),
     emptyShims: shims.filter(({ isEmptyShim }) => isEmptyShim).length,
