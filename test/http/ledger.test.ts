@@ -58,7 +58,8 @@ test('credits are given and taken back by the cluster’s admin, and nobody else
   assert.equal((await balance()).available_balance, 25);
   const other = server.client(await server.createKey({ preset: 'admin' }));
   assert.equal((await other.refusal('POST', path, { body: { amount_usd: 1 } })).code, 'permission_denied');
-  assert.equal((await admin.refusal('POST', path, { body: { amount_usd: 0 } })).code, 'validation_failed');
+  for (const amount_usd of [0, 0.1234567, 1e-7])
+    assert.equal((await admin.refusal('POST', path, { body: { amount_usd } })).code, 'validation_failed');
   assert.equal(
     (await admin.refusal('POST', `/v1/accounts/${newId()}/credits`, { body: { amount_usd: 1 } })).status,
     404,
@@ -150,4 +151,14 @@ test('the node’s runs of a job are billed by the reports of its agent', async 
     (await admin.ask<{ hourly_rate_usd: number }>('GET', `/v1/job-runs/${run.id}`)).hourly_rate_usd,
     0,
   );
+});
+
+test('a balance that JSON could not tell exactly is refused, and nothing is posted', async () => {
+  const owner = await server.createAccount('rich');
+  const path = `/v1/accounts/${owner}/credits`;
+  for (let count = 0; count < 4; count += 1) await admin.ask('POST', path, { body: { amount_usd: 1e9 } });
+  const refusal = await admin.refusal('POST', path, { body: { amount_usd: 1 } });
+  assert.equal(refusal.code, 'validation_failed');
+  const balance = await admin.ask<{ available_balance: number }>('GET', `/v1/accounts/${owner}/balance`);
+  assert.equal(balance.available_balance, 4e9);
 });

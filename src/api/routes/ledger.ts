@@ -116,14 +116,18 @@ async function balance(request: FastifyRequest, deps: ApiDeps): Promise<Balance>
   return balanceView(id, found);
 }
 
+/** Half of what a JSON number holds exactly: usage has the other half. */
+const maxBalanceMicros = 4e15;
+
 async function credit(request: FastifyRequest, deps: ApiDeps): Promise<LedgerTransaction> {
   const caller = callerOf(request);
   requirePermission(caller, 'cluster:admin');
   const accountId = uuidOf(request, 'account');
   const body = creditCheck.parse(request.body);
   const amountMicros = Math.round(body.amount_usd * 1e6);
-  if (amountMicros === 0)
-    throw validationFailed([{ path: 'amount_usd', expected: 'an amount other than 0' }]);
+  const isWhole = Math.abs(body.amount_usd * 1e6 - amountMicros) < 0.25;
+  if (amountMicros === 0 || !isWhole)
+    throw validationFailed([{ path: 'amount_usd', expected: 'an amount other than 0, to the micro-dollar' }]);
   const granted = await deps.database.transaction(async (sql) => {
     if (!(await claimNonce(sql, caller.nonce.keyId, caller.nonce.value))) throw nonceReused();
     const description = body.description || (amountMicros > 0 ? 'credits' : 'credits taken back');
@@ -132,6 +136,10 @@ async function credit(request: FastifyRequest, deps: ApiDeps): Promise<LedgerTra
       actor: actorOf(caller),
     });
     if (posted === null) return null;
+    if (Math.abs(posted.balanceMicros) > maxBalanceMicros)
+      throw validationFailed([
+        { path: 'amount_usd', expected: 'an amount that keeps the balance within 4e9 USD' },
+      ]);
     await recordChange(
       sql,
       { caller, deps },
