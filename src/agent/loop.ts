@@ -189,9 +189,21 @@ export class AgentLoop {
     }
   }
 
+  /** A stop does not wait for the list of a slow engine: what was begun here would start meanwhile. It is read again with the rest. */
+  #heedStops(message: ServerMessage): void {
+    const isKnown = (run: { run_uuid: string }) => this.#book.records.has(run.run_uuid);
+    if (message.type === 'kill') for (const run of message.runs.filter(isKnown)) this.#book.condemn(run);
+    if (message.type === 'desired') {
+      const stops = message.runs.filter((run) => run.desired === 'stop' && isKnown(run));
+      for (const run of stops) this.#book.want(run, false);
+    }
+    this.wake();
+  }
+
   receive(message: ServerMessage): void {
     if (this.#held !== null) {
       this.#held.push(message);
+      this.#heedStops(message);
       return;
     }
     switch (message.type) {
