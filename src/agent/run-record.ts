@@ -12,6 +12,8 @@ export interface RunRecord extends RunCurrent {
   desired: DesiredRun | null;
   containerId: string | null;
   stopSignal: string | null;
+  /** When this life of the agent asked for its start; null: an earlier one did, or none. */
+  startAskedAtMs: number | null;
   startedAtMs: number | null;
   ranMs: number | null;
   exitCode: number | null;
@@ -76,6 +78,7 @@ export function newRecord(runUuid: string, attempt: number): RunRecord {
     desired: null,
     containerId: null,
     stopSignal: null,
+    startAskedAtMs: null,
     startedAtMs: null,
     ranMs: null,
     exitCode: null,
@@ -136,16 +139,13 @@ export function observeState(record: RunRecord, { state, lastLogLines, clock, ex
   // The engine answers a KILL only when the container is dead, which is seen sooner.
   if (record.work === 'kill' && state.exitCode === killedExitCode) noteKilled(record, clock.nowMs());
   record.lastLogLines = lastLogLines;
-  record.endedAtMs = monotonic(state.endedAtMs, clock);
+  record.ranMs = ranMs(state);
+  record.endedAtMs = endOf(record, state, clock);
   const end = { ...record, exitCode: state.exitCode, endedAtMs: record.endedAtMs };
   record.error ??=
     ownReason(record, record.endedAtMs) ??
     (isStopping(record) ? null : explain(end)) ??
     initError(lastLogLines, record.image);
-  record.ranMs =
-    state.startedAtMs === null || state.endedAtMs === null
-      ? null
-      : Math.max(0, Math.round(state.endedAtMs - state.startedAtMs));
   tookStep(record, 'exited', clock.nowMs());
 }
 
@@ -187,7 +187,20 @@ function initError(lastLogLines: string, image: ImageState | null): RunError | n
 function observeStart(record: RunRecord, startedAtMs: number, clock: Clock): void {
   if (record.hasStart) return;
   record.hasStart = true;
-  record.startedAtMs = monotonic(startedAtMs, clock);
+  record.startedAtMs = Math.max(monotonic(startedAtMs, clock), record.startAskedAtMs ?? -Infinity);
+}
+
+function ranMs({ startedAtMs, endedAtMs }: ContainerState): number | null {
+  if (startedAtMs === null || endedAtMs === null) return null;
+  return Math.max(0, Math.round(endedAtMs - startedAtMs));
+}
+
+/** An end that the clocks put before the start was read over a jump: then what the engine says it ran counts. */
+function endOf(record: RunRecord, state: ContainerState, clock: Clock): number {
+  const endedAtMs = monotonic(state.endedAtMs, clock);
+  const { startedAtMs, ranMs } = record;
+  if (startedAtMs === null || endedAtMs >= startedAtMs) return endedAtMs;
+  return Math.min(startedAtMs + (ranMs ?? 0), clock.nowMs());
 }
 
 /** The engine's wall time as monotonic time, read while both clocks are at hand; never in the future. */

@@ -78,10 +78,15 @@ export async function createAndStart(deps: ExecutorDeps, record: RunRecord): Pro
 }
 
 /** An engine that was killed while it started a container may know nothing of a program that ran. */
-async function startOnce({ runtime }: ExecutorDeps, record: RunRecord, containerId: string): Promise<void> {
+async function startOnce(
+  { runtime, clock }: ExecutorDeps,
+  record: RunRecord,
+  containerId: string,
+): Promise<void> {
   const hasTraces = record.isStartAsked && ((await runtime.readUsage?.(containerId)) ?? null) !== null;
   if (hasTraces) throw new RuntimeError(engineRestarted.code, engineRestarted.message);
   record.isStartAsked = true;
+  record.startAskedAtMs = clock.nowMs();
   await runtime.startContainer(containerId);
 }
 

@@ -152,6 +152,7 @@ function toRunState(row: LockedRow): RunState {
     attempt: row.attempt,
     status: row.status,
     desired: row.desired,
+    assignedAtMs: row.run_created_at,
     runDeadlineAtMs: row.run_deadline_at,
     startedAtMs: row.started_at,
     endedAtMs: row.ended_at,

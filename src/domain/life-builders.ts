@@ -17,7 +17,14 @@ export function aPendingJob(wish: Partial<JobState> = {}): JobState {
 export function aPlacedRun(wish: Partial<RunState> = {}): RunState {
   return {
     ...{ nodeId: 'node-1', attempt: 1, status: 'ASSIGNED', desired: 'run', runDeadlineAtMs: null },
-    ...{ startedAtMs: null, endedAtMs: null, releasedAtMs: null, exitCode: null, exitSignal: null },
+    ...{
+      assignedAtMs: 0,
+      startedAtMs: null,
+      endedAtMs: null,
+      releasedAtMs: null,
+      exitCode: null,
+      exitSignal: null,
+    },
     ...{ isOomKilled: false, statusReason: null, statusDetail: null, teardown: null, stopGraceMs: null },
     ...{ progress: null, imageDigest: null, containerId: null, receipt: emptyReceipt },
     ...wish,

@@ -141,6 +141,15 @@ test('a start sets the run deadline from the start itself, and none without a li
   assert.equal(endless.run?.runDeadlineAtMs, null);
 });
 
+test('a start that a node’s clock puts before the assignment counts from the assignment', () => {
+  const state = { job: aPendingJob({ status: 'ASSIGNED' }), run: aPlacedRun({ assignedAtMs: 500 }) };
+  const started = change(state, { ...aStart, startedAtMs: -3_600_000 }, now);
+  assert.equal(started.run?.startedAtMs, 500);
+  assert.equal(started.run?.runDeadlineAtMs, 60_500);
+  const portless = change(state, { kind: 'no_public_port', startedAtMs: -3_600_000 }, now);
+  assert.equal(portless.run?.startedAtMs, 500);
+});
+
 test('a stop asks for teardown with the grace, and the first reason stands', () => {
   const stopped = change({ job: runningJob, run: runningRun }, stop, now);
   assert.equal(stopped.run?.desired, 'stop');

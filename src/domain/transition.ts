@@ -46,6 +46,7 @@ export interface RunState {
   attempt: number;
   status: JobRunStatus;
   desired: 'run' | 'stop';
+  assignedAtMs: number;
   runDeadlineAtMs: number | null;
   startedAtMs: number | null;
   endedAtMs: number | null;
@@ -129,9 +130,9 @@ function runEvent(state: WithRun, event: RunLifeEvent, nowMs: number): Outcome {
     case 'preparing':
       return prepare(state, event.progress);
     case 'running':
-      return start(state, event);
+      return start(state, { ...event, startedAtMs: notBeforeAssigned(event, state.run) });
     case 'no_public_port':
-      return failWithoutPort(state, event.startedAtMs, nowMs);
+      return failWithoutPort(state, notBeforeAssigned(event, state.run), nowMs);
     case 'exited':
       return exit(state, event.end, nowMs);
     case 'teardown_step':
@@ -167,6 +168,11 @@ function requestStop({ job, run }: LifeState, reason: StopReason, nowMs: number)
   const stopped = endJob(job, 'CANCELLED', { text: reason.text, detail: reason.detail, nowMs });
   if (run === null || isTerminal(run.status) || run.status === 'FAILING') return changed(stopped, run);
   return changed(stopped, tearDown(run, { status: 'CANCELLING', ...reason, nowMs }));
+}
+
+/** A node tells it by its own clock, which may have jumped; time before the assignment is neither billed nor counted. */
+function notBeforeAssigned(told: { startedAtMs: number }, { assignedAtMs }: RunState): number {
+  return Math.max(told.startedAtMs, assignedAtMs);
 }
 
 function prepare({ job, run }: WithRun, progress: unknown): Outcome {

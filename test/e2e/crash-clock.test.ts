@@ -47,8 +47,11 @@ test(
     await server.ended;
     clock.set('+5h');
     server = await place.server();
-    const afterwards = await client.jobs.create(aScript('echo after all of it'));
+    // It runs for longer than a look at what is overdue takes to come by.
+    const afterwards = await client.jobs.create(aScript('sleep 3; echo after all of it'));
     await untilStatus(client, afterwards.uuid, 'COMPLETED');
+    const { duration_ms: afterwardsMs } = await onlyRunOf(client, afterwards.uuid);
+    assert.ok(afterwardsMs !== null && afterwardsMs >= 2_900 && afterwardsMs < 30_000, `${afterwardsMs} ms`);
     const stopped = await client.jobs.cancel(uuid, { stop_grace_ms: 0, wait_ms: 30_000 });
     assert.equal(stopped.teardown?.state, 'verified');
     assert.deepEqual(await containersOf(uuid), []);
