@@ -36,10 +36,15 @@ interface Transaction {
   usedAtMs: number;
 }
 
+interface Delay {
+  delayMs: number;
+  onDelayed: () => void;
+}
+
 export class SimulatedDatabase {
   readonly rates = { answerLost: 0, slow: 0 };
   /** By the name of a statement: the next one takes this long to arrive. */
-  readonly #late = new Map<string, number>();
+  readonly #late = new Map<string, Delay>();
   /** By the name of a statement: what happens when the next one has been done, before it is answered. */
   readonly #after = new Map<string, (process: SimulatedProcess) => void>();
   /** After each statement that may have written: what changed is looked at before anything else happens. */
@@ -86,8 +91,8 @@ export class SimulatedDatabase {
   }
 
   /** The next statement of this name comes so late: its server was cut off, or its packets were lost. */
-  delayNext(name: string, delayMs: number): void {
-    this.#late.set(name, delayMs);
+  delayNext(name: string, delay: Delay): void {
+    this.#late.set(name, delay);
   }
 
   /** The next statement of this name is done, and not answered yet. */
@@ -118,9 +123,10 @@ export class SimulatedDatabase {
     const isSlow = fault.chance(this.rates.slow);
     if (isSlow) this.#world.count('fault: statement slow');
     const usualMs = isSlow ? latency.between(100, 8_000) : latency.between(0.05, 1.5);
-    const lateMs = this.#late.get(call.name) ?? 0;
+    const delay = this.#late.get(call.name);
     this.#late.delete(call.name);
-    this.#world.later(usualMs + lateMs, {
+    delay?.onDelayed();
+    this.#world.later(usualMs + (delay?.delayMs ?? 0), {
       process: null,
       what: `sql ${call.process.name} ${call.name}`,
       run: () => this.#arrive(call),

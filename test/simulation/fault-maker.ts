@@ -34,6 +34,7 @@ const silences = [
   'machine lost power',
 ];
 const planFaults = ['plan comes late', 'leader paused', 'server killed'];
+const lockFaults = ['server paused while it holds locks'];
 const usual = { everyMs: [400, 800, 2_000], atOnce: null, hasBadDatabase: true };
 
 export const everything: FaultStyle = { ...usual, kinds: faults, forMs: shortOrLong(0.1) };
@@ -42,6 +43,15 @@ export const ofNodes: FaultStyle = { ...usual, kinds: nodeFaults, forMs: shortOr
 /** Plans that arrive when another planner has long written its own. */
 export const ofPlans: FaultStyle = {
   ...{ ...usual, kinds: serverFaults.filter(({ name }) => planFaults.includes(name)), everyMs: [400, 800] },
+  forMs: shortOrLong(0.1),
+};
+/** Servers that fall silent in the middle of a transaction, until PostgreSQL ends it. */
+export const ofLocks: FaultStyle = {
+  ...{
+    ...usual,
+    kinds: serverFaults.filter(({ name }) => lockFaults.includes(name)),
+    everyMs: [2_000, 5_000],
+  },
   forMs: shortOrLong(0.1),
 };
 export const few: FaultStyle = {
@@ -105,9 +115,9 @@ export class FaultMaker {
     const { fault } = this.#world.random;
     later(this.#world, lastMs + fault.waitMs(meanMs), 'fault', async () => {
       if (this.#isOver) return;
-      const { name, act } = fault.weighted(this.#chosen);
+      const { name, act, isArmed } = fault.weighted(this.#chosen);
       const forMs = this.#style.forMs(fault);
-      this.#world.count(`fault: ${name}`);
+      if (!isArmed) this.#world.count(`fault: ${name}`);
       this.#world.note(`FAULT ${name}`);
       await act(this.#parts, this.#world, forMs);
       this.#plan(meanMs, this.#style.atOnce === null ? 0 : forMs);

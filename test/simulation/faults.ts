@@ -16,6 +16,8 @@ export interface FaultyParts {
 export interface Fault {
   name: string;
   weight: number;
+  /** It waits for a statement to strike at, and counts itself then; others are counted when chosen. */
+  isArmed?: true;
   /** `forMs`: how long it lasts, where the fault has no bounds of its own. */
   act: (parts: FaultyParts, world: World, forMs: number) => void | Promise<void>;
 }
@@ -77,10 +79,13 @@ export const serverFaults: readonly Fault[] = [
   {
     name: 'server paused while it holds locks',
     weight: 3,
+    isArmed: true,
     act: ({ fleet }, world) =>
-      fleet.database.afterNext('lock_runs', (process) =>
-        pauseProcess(process, world, world.random.fault.between(6_000, 15_000)),
-      ),
+      fleet.database.afterNext('lock_runs', (process) => {
+        if (process.isPaused) return;
+        world.count('fault: server paused while it holds locks');
+        pauseProcess(process, world, world.random.fault.between(5_500, 12_000));
+      }),
   },
   {
     name: 'all servers paused',
@@ -93,8 +98,12 @@ export const serverFaults: readonly Fault[] = [
   {
     name: 'plan comes late',
     weight: 3,
+    isArmed: true,
     act: ({ fleet }, world) =>
-      fleet.database.delayNext('write_plan', world.random.fault.between(1_000, 15_000)),
+      fleet.database.delayNext('write_plan', {
+        delayMs: world.random.fault.between(1_000, 15_000),
+        onDelayed: () => world.count('fault: plan comes late'),
+      }),
   },
   {
     name: 'database away',
