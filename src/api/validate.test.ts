@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import Type from 'typebox';
 import { CancelJobBody, CreateJobBody } from '../protocol/job.ts';
+import { Timestamp, Uuid } from '../protocol/schema.ts';
 import { ApiError } from './errors.ts';
 import { bodyCheck, describe, dotted } from './validate.ts';
 
@@ -25,6 +27,24 @@ test('every wrong field is named in one answer', () => {
   assert.equal(byPath.get('parameters.parameters.ports[2]'), 'a number >= 1');
   assert.equal(byPath.get('parameters.parameters.ports'), 'no value twice');
   assert.equal(byPath.get('parameters.parameters.env.A'), 'a string');
+});
+
+test('a text in a wrong form is told once, by the name of the form', () => {
+  const check = bodyCheck(
+    Type.Object({
+      uuid: Uuid,
+      email: Type.String({ title: 'an e-mail address', pattern: '@' }),
+      at: Timestamp,
+    }),
+  );
+  assert.deepEqual(
+    check.issues({ uuid: 'x', email: 'x', at: 'x' }).map(({ path, expected }) => [path, expected]),
+    [
+      ['uuid', 'a UUID'],
+      ['email', 'an e-mail address'],
+      ['at', 'a time, such as 2026-01-31T12:00:00Z'],
+    ],
+  );
 });
 
 test('an unknown field is told once, with its nearest known name', () => {

@@ -76,12 +76,29 @@ function toIssues(error: SchemaError, subject: { schema: TSchema; body: unknown 
         },
       ];
     case 'pattern':
-      return [{ path, expected: `text that matches ${params.pattern}`, received }];
+    case 'format':
+      return [{ path, expected: textForm(error, subject.schema), received }];
+    case 'exclusiveMinimum':
+    case 'exclusiveMaximum':
+      return [{ path, expected: `a number ${params.comparison} ${params.limit}`, received }];
     case 'uniqueItems':
       return [{ path, expected: 'no value twice' }];
     default:
       return [{ path, expected: error.message.replace(/^must /, 'a value that must '), received }];
   }
+}
+
+const formats: Record<string, string> = {
+  uuid: 'a UUID',
+  'date-time': 'a time, such as 2026-01-31T12:00:00Z',
+};
+
+/** Of a text in a wrong form: the form in words where it has a name, else its pattern. */
+function textForm({ schemaPath, params }: SchemaError, schema: TSchema): string {
+  const { format, title } = placeOf(schema, schemaPath) as { format?: string; title?: string };
+  const named = title ?? formats[format ?? ''];
+  if (named !== undefined) return named;
+  return params.pattern === undefined ? `a ${params.format}` : `text that matches ${params.pattern}`;
 }
 
 function missing({ params, instancePath }: SchemaError): FieldIssue[] {
@@ -112,10 +129,15 @@ function unknownFields(
 }
 
 function knownFields(schema: TSchema, schemaPath: string): string[] {
+  const properties = child(placeOf(schema, schemaPath), 'properties');
+  return typeof properties === 'object' && properties !== null ? Object.keys(properties) : [];
+}
+
+/** The part of the schema that a path names; an empty one where there is none. */
+function placeOf(schema: TSchema, schemaPath: string): object {
   let place: unknown = schema;
   for (const step of schemaPath.replace(/^#\/?/, '').split('/').filter(Boolean)) place = child(place, step);
-  const properties = child(place, 'properties');
-  return typeof properties === 'object' && properties !== null ? Object.keys(properties) : [];
+  return typeof place === 'object' && place !== null ? place : {};
 }
 
 function child(value: unknown, key: string): unknown {

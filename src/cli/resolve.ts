@@ -1,4 +1,5 @@
-// From what people type to one job, run or node: a full uuid, the start of a recent one, a name.
+// From what people type to one job, run, node, account, user or key: a full uuid, the start of a recent one, a name.
+import type { Account } from '../protocol/account.ts';
 import type { ApiKey } from '../protocol/api-key.ts';
 import type { JobRun } from '../protocol/job-run.ts';
 import type { Node } from '../protocol/node.ts';
@@ -79,6 +80,23 @@ export async function resolveNode(client: Client, reference: string): Promise<No
   const node = data.find((it) => it.name === reference);
   if (!node) throw new NotFoundError(`There is no node "${reference}": see "flotilla node list".`);
   return node;
+}
+
+/** The uuid of the account that `reference` names: its uuid, that of one of its users, or its name. */
+export async function resolveAccount(client: Client, reference: string): Promise<string> {
+  if (uuid.test(reference)) return reference.toLowerCase();
+  const { data } = await listPages<Account>((query) => client.accounts.list(query), { all: true });
+  const [found, other] = data.filter((it) => it.name === reference);
+  if (!found) throw new NotFoundError(`There is no account "${reference}": see "flotilla account list".`);
+  if (!other) return found.uuid;
+  throw new UsageError(
+    `Several accounts are named "${reference}": ${found.uuid}, ${other.uuid}, …: give the uuid.`,
+  );
+}
+
+/** The account an option names, as the part of a body or filter that asks for it; none when it was not given. */
+export async function accountGiven(client: Client, reference: string | undefined) {
+  return reference === undefined ? {} : { account_uuid: await resolveAccount(client, reference) };
 }
 
 /** The uuid of the user that `reference` names: their uuid or e-mail address. */

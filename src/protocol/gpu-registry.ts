@@ -5,7 +5,7 @@ import { Nullable, Timestamp, Uuid } from './schema.ts';
 
 const Name = Type.String({ minLength: 1, maxLength: 128, pattern: '^[^\\u0000-\\u001f]*$' });
 const Rate = Type.Number({ minimum: 0, maximum: 100_000, description: 'US dollars an hour' });
-const Vram = Type.Number({ exclusiveMinimum: 0, maximum: 100_000, description: 'GB as sold' });
+const Vram = Type.Number({ minimum: 0.1, maximum: 100_000, description: 'GB as sold' });
 
 export const GpuRegistryEntry = Type.Object({
   object: Type.Literal('gpu_registry_entry'),

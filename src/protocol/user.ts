@@ -8,6 +8,7 @@ export const userRoles = ['admin', 'consumer', 'operator'] as const;
 export type UserRole = (typeof userRoles)[number];
 
 const Email = Type.String({
+  title: 'an e-mail address',
   pattern: '^[^\\s@\\x00-\\x1f]+@[^\\s@\\x00-\\x1f]+$',
   maxLength: 254,
   description: 'an e-mail address, unique in the account whatever its case',

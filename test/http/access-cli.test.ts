@@ -46,8 +46,10 @@ test('an account, its users and their keys, from nothing to removed', async () =
   assert.match((await flotilla(['account', 'list'])).stdout, new RegExp(`${account.uuid} +physics`));
   await server.admin.ask('POST', `/v1/accounts/${account.uuid}/credits`, { body: { amount_usd: 7 } });
   assert.match((await flotilla(['account', 'show', account.uuid])).stdout, /Available: +7\.00 USD/);
+  assert.match((await flotilla(['account', 'show', 'physics'])).stdout, /Available: +7\.00 USD/);
+  assert.match((await flotilla(['account', 'show', 'chemistry'])).stderr, /flotilla account list/);
   const key = join(folder, 'physics.json');
-  await ask('key', 'create', '--account', account.uuid, '--preset', 'admin', '--out', key);
+  await ask('key', 'create', '--account', 'physics', '--preset', 'admin', '--out', key);
   const asPhysics = (...args: string[]) => flotilla([...args, '--key-file', key], null);
   assert.match((await asPhysics('whoami')).stdout, /Account: +physics/);
   assert.match(
@@ -62,7 +64,18 @@ test('an account, its users and their keys, from nothing to removed', async () =
   assert.match((await asPhysics('user', 'remove', 'ann@example.org')).stdout, /removed/);
   assert.match((await asPhysics('user', 'remove', 'ann@example.org')).stderr, /flotilla user list/);
   assert.doesNotMatch((await flotilla(['user', 'list'])).stdout, /ann@/);
-  assert.match((await flotilla(['user', 'list', '--account', account.uuid])).stdout, /ann@/);
+  assert.match((await flotilla(['audit', 'list', '--account', 'physics'])).stdout, /user_removed/);
+  assert.match((await flotilla(['user', 'list', '--account', 'physics'])).stdout, /ann@/);
+});
+
+test('of two accounts of one name the uuid is asked for', async () => {
+  const first = await ask<{ uuid: string }>('account', 'create', 'twins');
+  await ask('account', 'create', 'twins');
+  const { code, stderr } = await flotilla(['ledger', 'balance', 'twins']);
+  assert.deepEqual(
+    [code !== 0, stderr.includes(first.uuid), /give the uuid/.test(stderr)],
+    [true, true, true],
+  );
 });
 
 test('a key is changed, rotated and shown to be what it was made', async () => {

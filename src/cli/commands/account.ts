@@ -9,7 +9,7 @@ import { formatAge } from '../duration.ts';
 import { listPages, morePagesLine, type PageFlags, withPageOptions } from '../list-pages.ts';
 import { type ApiFlags, withApiOptions } from '../options.ts';
 import { printJson, printLines, printTable } from '../output.ts';
-import { resolveUser } from '../resolve.ts';
+import { accountGiven, resolveAccount, resolveUser } from '../resolve.ts';
 import { type Column, pairLines } from '../table.ts';
 
 export function addAccountCommands(program: Command, cli: Cli) {
@@ -56,7 +56,7 @@ function addAccountCreate(account: Command, cli: Cli) {
     .argument('<name>', 'of the account')
     .addHelpText(
       'after',
-      '\nExample:\n  flotilla account create physics\n  flotilla key create --account UUID --preset admin --out physics-admin.json',
+      '\nExample:\n  flotilla account create physics\n  flotilla key create --account physics --preset admin --out physics-admin.json',
     );
   withApiOptions(command).action(async (name: string, flags: ApiFlags) => {
     const created = await cli.withClient(flags, (client) => client.accounts.create({ name }));
@@ -89,9 +89,9 @@ function addAccountShow(account: Command, cli: Cli) {
   const command = account
     .command('show')
     .description('Shows an account and its balance.')
-    .argument('[uuid]', 'of the account or of one of its users (default: yours)');
-  withApiOptions(command).action(async (uuid: string | undefined, flags: ApiFlags) => {
-    const { shown, balance } = await cli.withClient(flags, (client) => showAccount(client, uuid));
+    .argument('[account]', 'its name or uuid, or the uuid of one of its users (default: yours)');
+  withApiOptions(command).action(async (account: string | undefined, flags: ApiFlags) => {
+    const { shown, balance } = await cli.withClient(flags, (client) => showAccount(client, account));
     if (flags.json) return printJson(cli.io, { ...shown, balance });
     printLines(
       cli.io.stdout,
@@ -104,8 +104,10 @@ function addAccountShow(account: Command, cli: Cli) {
   });
 }
 
-async function showAccount(client: Client, uuid: string | undefined) {
-  const balance = await client.ledger.balance(uuid ?? (await client.users.me()).account_uuid);
+async function showAccount(client: Client, account: string | undefined) {
+  const uuid =
+    account === undefined ? (await client.users.me()).account_uuid : await resolveAccount(client, account);
+  const balance = await client.ledger.balance(uuid);
   return { shown: await client.accounts.get(balance.account_uuid), balance };
 }
 
@@ -128,15 +130,16 @@ function addUserCreate(user: Command, cli: Cli) {
     .description('Makes a user; keys for them come from "flotilla key create --user".')
     .argument('<email>', 'of the user')
     .option('--role <role>', 'admin, consumer or operator (default: consumer)', roleOf)
-    .option('--account <uuid>', 'another account (admin of the cluster)')
+    .option('--account <account>', 'another account: name or uuid (admin of the cluster)')
     .addHelpText('after', '\nExample:\n  flotilla user create ann@example.org --role operator');
   withApiOptions(command).action(async (email: string, flags: UserFlags) => {
     const body = {
       email,
       ...(flags.role ? { role: flags.role } : {}),
-      ...(flags.account ? { account_uuid: flags.account } : {}),
     };
-    const created = await cli.withClient(flags, (client) => client.users.create(body));
+    const created = await cli.withClient(flags, async (client) =>
+      client.users.create({ ...body, ...(await accountGiven(client, flags.account)) }),
+    );
     if (flags.json) return printJson(cli.io, created);
     printLines(cli.io.stdout, [`User ${created.email}, ${created.role}, is ${created.uuid}.`]);
   });
@@ -145,11 +148,10 @@ function addUserCreate(user: Command, cli: Cli) {
 function addUserList(user: Command, cli: Cli) {
   const command = withPageOptions(user.command('list').alias('ls'), 'users')
     .description('Lists the users of the account, newest first.')
-    .option('--account <uuid>', 'of another account (admin of the cluster)');
+    .option('--account <account>', 'of another account: name or uuid (admin of the cluster)');
   withApiOptions(command, 'print an array of API objects').action(async (flags: UserFlags & PageFlags) => {
-    const filter = flags.account ? { account_uuid: flags.account } : {};
-    const found = await cli.withClient(flags, (client) =>
-      listPages((query) => client.users.list(query), flags, filter),
+    const found = await cli.withClient(flags, async (client) =>
+      listPages((query) => client.users.list(query), flags, await accountGiven(client, flags.account)),
     );
     if (flags.json) return printJson(cli.io, found.data);
     const nowMs = cli.io.nowMs();

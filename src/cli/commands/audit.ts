@@ -6,6 +6,7 @@ import { formatAge } from '../duration.ts';
 import { listPages, morePagesLine, type PageFlags, withPageOptions } from '../list-pages.ts';
 import { type ApiFlags, numberFrom0, withApiOptions } from '../options.ts';
 import { printJson, printLines, printTable } from '../output.ts';
+import { accountGiven } from '../resolve.ts';
 import { type Column, pairLines } from '../table.ts';
 
 export function addAuditCommands(program: Command, cli: Cli) {
@@ -31,17 +32,17 @@ function addList(audit: Command, cli: Cli) {
     .description('Lists changes of rights, newest first.')
     .option('--action <action>', 'of this kind, key_created for example (several with commas)')
     .option('--subject <uuid>', 'of this key, user, account or node')
-    .option('--account <uuid>', 'of this account (admin of the cluster)')
+    .option('--account <account>', 'of this account: name or uuid (admin of the cluster)')
     .addHelpText('after', '\nExample:\n  flotilla audit list --action key_created,key_rotated --all');
   withApiOptions(command, 'print an array of API objects').action(async (flags: ListFlags) => {
-    const filter = {
+    const given = {
       ...(flags.action ? { action: flags.action.split(',') } : {}),
       ...(flags.subject ? { subject_uuid: flags.subject } : {}),
-      ...(flags.account ? { account_uuid: flags.account } : {}),
     };
-    const found = await cli.withClient(flags, (client) =>
-      listPages((query) => client.audit.list(query), flags, filter),
-    );
+    const found = await cli.withClient(flags, async (client) => {
+      const filter = { ...given, ...(await accountGiven(client, flags.account)) };
+      return listPages((query) => client.audit.list(query), flags, filter);
+    });
     if (flags.json) return printJson(cli.io, found.data);
     printTable(cli.io, entryColumns(cli.io.nowMs()), found.data);
     printLines(cli.io.stderr, morePagesLine(found, 'entries'));

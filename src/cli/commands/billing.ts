@@ -6,6 +6,7 @@ import type { Cli } from '../cli.ts';
 import { UsageError } from '../errors.ts';
 import { type ApiFlags, numberFrom0, withApiOptions } from '../options.ts';
 import { printJson, printLines } from '../output.ts';
+import { resolveAccount } from '../resolve.ts';
 import { pairLines } from '../table.ts';
 
 const choices = { on: true, off: false, default: null };
@@ -15,20 +16,24 @@ export function addBilling(ledger: Command, cli: Cli) {
   const balance = ledger
     .command('balance')
     .description('Shows what an account has left, and how long that lasts.')
-    .argument('<account>', 'uuid');
+    .argument('<account>', 'name or uuid');
   withApiOptions(balance).action(async (account: string, flags: ApiFlags) => {
-    const found = await cli.withClient(flags, (client) => client.ledger.balance(account));
+    const found = await cli.withClient(flags, async (client) =>
+      client.ledger.balance(await resolveAccount(client, account)),
+    );
     printBalance(cli, found, flags);
   });
   const prepaid = ledger
     .command('prepaid')
     .description('Sets whether an account pays in advance (admin of the cluster).')
-    .argument('<account>', 'uuid')
+    .argument('<account>', 'name or uuid')
     .argument('<choice>', "on, off, or default for the cluster's setting");
   withApiOptions(prepaid).action(async (account: string, choice: string, flags: ApiFlags) => {
     if (!isChoice(choice)) throw new UsageError(`"${choice}" is none of on, off and default.`);
     const body = { prepaid: choices[choice] };
-    const found = await cli.withClient(flags, (client) => client.ledger.setPrepaid(account, body));
+    const found = await cli.withClient(flags, async (client) =>
+      client.ledger.setPrepaid(await resolveAccount(client, account), body),
+    );
     printBalance(cli, found, flags);
   });
   addSettings(ledger, cli);

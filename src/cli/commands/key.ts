@@ -11,7 +11,7 @@ import { refuseExisting, writeKeyFile } from '../key-file.ts';
 import { listPages, morePagesLine, type PageFlags, withPageOptions } from '../list-pages.ts';
 import { type ApiFlags, collect, durationMs, numberFrom0, withApiOptions } from '../options.ts';
 import { printJson, printLines, printTable } from '../output.ts';
-import { resolveKey, resolveUser } from '../resolve.ts';
+import { accountGiven, resolveKey, resolveUser } from '../resolve.ts';
 import { type Column, pairLines } from '../table.ts';
 
 export function addKeyCommands(program: Command, cli: Cli) {
@@ -45,7 +45,7 @@ function addCreate(key: Command, cli: Cli) {
     .option('--allow-ip <cidr>', 'address it may be used from (repeatable; default: any)', collect)
     .option('--rate-limit <n>', 'requests a second (default: the cluster’s)', numberFrom0)
     .option('--user <user>', 'belongs to this user, whose role bounds it: uuid or e-mail address')
-    .option('--account <uuid>', 'belongs to another account (admin of the cluster)')
+    .option('--account <account>', 'belongs to another account: name or uuid (admin of the cluster)')
     .option('--out <file>', 'write it to a key file (mode 0600) instead of showing the secret')
     .addHelpText(
       'after',
@@ -59,7 +59,7 @@ async function createKey(cli: Cli, flags: CreateFlags) {
   if (flags.out) refuseExisting(existsSync(flags.out), flags.out);
   const created = await cli.withClient(flags, async (client) => {
     const user = flags.user ? { user_uuid: await resolveUser(client, flags.user) } : {};
-    const account = flags.account ? { account_uuid: flags.account } : {};
+    const account = await accountGiven(client, flags.account);
     const preset = flags.preset ? { preset: flags.preset } : {};
     return client.keys.create({ ...bodyOf(io.nowMs(), flags), ...preset, ...user, ...account });
   });

@@ -8,6 +8,7 @@ import { formatAge } from '../duration.ts';
 import { listPages, morePagesLine, type PageFlags, withPageOptions } from '../list-pages.ts';
 import { type ApiFlags, integerFrom1, numberFrom0, withApiOptions } from '../options.ts';
 import { printJson, printLines, printTable } from '../output.ts';
+import { resolveAccount } from '../resolve.ts';
 import { type Column, pairLines } from '../table.ts';
 import { addBilling } from './billing.ts';
 
@@ -127,14 +128,16 @@ function addLedger(program: Command, cli: Cli) {
   const credit = ledger
     .command('credit')
     .description('Gives an account credits (admin of the cluster); a negative amount takes them back.')
-    .argument('<account>', 'uuid')
+    .argument('<account>', 'name or uuid')
     .argument('<usd>', 'US dollars', Number)
     .option('--description <text>', 'what for');
   withApiOptions(credit).action(
     async (account: string, amount: number, flags: ApiFlags & { description?: string }) => {
       const { description } = flags;
       const body = { amount_usd: amount, ...(description ? { description } : {}) };
-      const posted = await cli.withClient(flags, (client) => client.ledger.credit(account, body));
+      const posted = await cli.withClient(flags, async (client) =>
+        client.ledger.credit(await resolveAccount(client, account), body),
+      );
       if (flags.json) return printJson(cli.io, posted);
       printLines(cli.io.stdout, [`Account ${account} has ${usd(posted.balance_usd)} USD now.`]);
     },
