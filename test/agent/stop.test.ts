@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type ControlPlane, shell } from './support/control-plane.ts';
+import { startEngineProxy } from './support/engine-proxy.ts';
 import { buildImage, containerOf, docker, isGone, withNode } from './support/node.ts';
 
 /** A shell that says when it is ready, so that a signal does not come before its handler. */
@@ -163,3 +164,26 @@ test('a kill of an older attempt leaves the newer one alone', () =>
     await new Promise((resolve) => setTimeout(resolve, 300));
     assert.equal(await docker('inspect', '-f', '{{.State.Running}}', containerOf(run)), 'true');
   }));
+
+test('a stop that comes over a new connection does not wait until a slow engine has listed its containers', async () => {
+  await using engine = await startEngineProxy();
+  await withNode(
+    async ({ plane }) => {
+      const run = plane.want(ignores);
+      await ready(plane, run);
+      // The list for the hello passes; the one that follows the welcome is never answered.
+      engine.swallow(/^GET .*\/containers\/json/, 1);
+      plane.dropConnections();
+      await plane.until(() => engine.swallowed.length > 0, { what: () => 'the list after the welcome' });
+      assert.equal(plane.hellos.length, 2);
+      plane.wantStop(run, 0);
+      assert.equal(await docker('wait', containerOf(run)), '137');
+      assert.equal(engine.swallowed.length, 1, 'the list was still waited for');
+      engine.swallow(null);
+      engine.dropSwallowed();
+      await plane.event(run, 'released');
+      assert.equal(await isGone(run), true);
+    },
+    { engineSocket: engine.socketPath },
+  );
+});

@@ -9,8 +9,10 @@ export interface EngineProxy extends AsyncDisposable {
   socketPath: string;
   /** `METHOD /path` of what was swallowed. */
   swallowed: string[];
-  /** Calls that match are swallowed from now on; null: none. */
-  swallow(pattern: RegExp | null): void;
+  /** Calls that match are swallowed from now on, but for the first `passedCount`; null: none. */
+  swallow(pattern: RegExp | null, passedCount?: number): void;
+  /** Whoever waits for an answer to a swallowed call loses its connection. */
+  dropSwallowed(): void;
 }
 
 export async function startEngineProxy(): Promise<EngineProxy> {
@@ -18,11 +20,14 @@ export async function startEngineProxy(): Promise<EngineProxy> {
   const folder = mkdtempSync(join(tmpdir(), 'flotilla-engine-'));
   const socketPath = join(folder, 'sock');
   const swallowed: string[] = [];
+  const waiting: ServerResponse[] = [];
   let pattern: RegExp | null = null;
+  let passes = 0;
   const server = createServer((asked, answer) => {
     const call = `${asked.method} ${asked.url}`;
-    if (!pattern?.test(call)) return forward(engine, asked, answer);
+    if (!pattern?.test(call) || passes-- > 0) return forward(engine, asked, answer);
     swallowed.push(call);
+    waiting.push(answer);
     asked.resume();
   });
   server.listen(socketPath);
@@ -30,8 +35,12 @@ export async function startEngineProxy(): Promise<EngineProxy> {
   return {
     socketPath,
     swallowed,
-    swallow(next) {
+    swallow(next, passedCount = 0) {
       pattern = next;
+      passes = passedCount;
+    },
+    dropSwallowed() {
+      for (const answer of waiting.splice(0)) answer.destroy();
     },
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
