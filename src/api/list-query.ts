@@ -4,6 +4,7 @@ import type { FieldIssue } from '../protocol/error.ts';
 import { uuidPattern } from '../protocol/schema.ts';
 import { validationFailed } from './errors.ts';
 import { nearestWord } from './nearest-word.ts';
+import { givenTwice, wholeNumber } from './parameters.ts';
 
 /** What a resource can be filtered by: the name in `filter[name]`, its column and how its values read. */
 export type FilterRule =
@@ -29,7 +30,10 @@ export function parseListQuery(rawQuery: string, rules: FilterRules): ListQuery 
     sort: '-created_at',
     filters: [],
   };
+  const seen = new Set<string>();
   for (const [name, value] of joined(rawQuery, rules)) {
+    if (seen.has(name) && !name.startsWith('filter[')) issues.push(givenTwice(name));
+    seen.add(name);
     if (name === 'limit') query.limit = integer({ name, value, max: maxLimit }, issues) ?? defaultLimit;
     else if (name === 'page')
       query.page = integer({ name, value, max: Number.MAX_SAFE_INTEGER }, issues) ?? 1;
@@ -55,8 +59,8 @@ function joined(rawQuery: string, rules: FilterRules): [name: string, value: str
 }
 
 function integer({ name, value, max }: { name: string; value: string; max: number }, issues: FieldIssue[]) {
-  const number = /^\d{1,16}$/.test(value) ? Number(value) : Number.NaN;
-  if (number >= 1 && number <= max) return number;
+  const number = wholeNumber(1, max)(value);
+  if (number !== undefined) return number;
   issues.push({ path: name, expected: `an integer from 1 to ${max}`, received: value.slice(0, 40) });
   return undefined;
 }

@@ -18,8 +18,9 @@ import { jobRunView } from '../job-view.ts';
 import { type FilterRules, parseListQuery } from '../list-query.ts';
 import type { LogFeed } from '../log-feed.ts';
 import { readLogPage } from '../log-page.ts';
+import { readParameters, wholeNumber } from '../parameters.ts';
 import { listOf, listQuerySchema, rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
-import { keepStream, lastEventId, streamParameters, wantsStream } from '../stream-parts.ts';
+import { keepStream, lastEventId, listQueryOf, wantsStream } from '../stream-parts.ts';
 
 const filters: FilterRules = {
   job_uuid: { kind: 'uuids', column: 'r.job_id' },
@@ -123,7 +124,7 @@ async function getRun(request: FastifyRequest, deps: ApiDeps): Promise<JobRunDet
 }
 
 async function getLogs(request: FastifyRequest, reply: FastifyReply, deps: RunDeps): Promise<unknown> {
-  const { offset, limit } = logRange(rawQueryOf(request));
+  const { offset, limit } = logSlice(request);
   const run = await requireRun(request, deps);
   if (!wantsStream(request)) return readLogPage(deps.database, run, { offset, limit });
   const from = lastOffset(request) ?? offset;
@@ -153,21 +154,11 @@ function lastOffset(request: FastifyRequest): number | null {
   throw validationFailed([{ path: 'Last-Event-ID', expected: 'a byte offset', received: id.slice(0, 40) }]);
 }
 
-function logRange(rawQuery: string): { offset: number; limit: number } {
-  const range = { offset: 0, limit: defaultSliceBytes };
-  const issues = [];
-  for (const [name, value] of new URLSearchParams(rawQuery)) {
-    if (streamParameters.has(name)) continue;
-    const number = /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
-    if (name === 'offset' && number >= 0) range.offset = number;
-    else if (name === 'limit' && number >= 1 && number <= maxSliceBytes) range.limit = number;
-    else if (name === 'offset')
-      issues.push({ path: name, expected: 'a byte offset, 0 or more', received: value.slice(0, 40) });
-    else if (name === 'limit')
-      issues.push({ path: name, expected: `bytes from 1 to ${maxSliceBytes}`, received: value.slice(0, 40) });
-    else
-      issues.push({ path: name.slice(0, 80), expected: 'offset or limit', received: 'an unknown parameter' });
-  }
-  if (issues.length > 0) throw validationFailed(issues);
-  return range;
+const sliceRules = {
+  offset: { expected: 'a byte offset, 0 or more', read: wholeNumber(0, 999_999_999_999_999) },
+  limit: { expected: `bytes from 1 to ${maxSliceBytes}`, read: wholeNumber(1, maxSliceBytes) },
+};
+
+function logSlice(request: FastifyRequest): { offset: number; limit: number } {
+  return { offset: 0, limit: defaultSliceBytes, ...readParameters(listQueryOf(request), sliceRules) };
 }

@@ -6,7 +6,8 @@ import { Receipt } from '../../protocol/receipt.ts';
 import { Uuid, uuidPattern } from '../../protocol/schema.ts';
 import { callerOf, requirePermission } from '../auth.ts';
 import type { ApiDeps } from '../deps.ts';
-import { notFound, validationFailed } from '../errors.ts';
+import { notFound } from '../errors.ts';
+import { readParameters } from '../parameters.ts';
 import { receiptView } from '../receipt-view.ts';
 import { rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
 
@@ -69,14 +70,13 @@ function readerOf(request: FastifyRequest) {
 }
 
 const uuid = new RegExp(uuidPattern);
+const receiptRules = {
+  run_uuid: {
+    expected: 'a UUID',
+    read: (text: string) => (uuid.test(text) ? text.toLowerCase() : undefined),
+  },
+};
 
 function runIdOf(rawQuery: string): string | null {
-  const query = [...new URLSearchParams(rawQuery)];
-  const issues = query.flatMap(([name, value]) => {
-    if (name !== 'run_uuid')
-      return [{ path: name.slice(0, 80), expected: 'run_uuid', received: 'an unknown parameter' }];
-    return uuid.test(value) ? [] : [{ path: name, expected: 'a UUID', received: value.slice(0, 40) }];
-  });
-  if (issues.length > 0) throw validationFailed(issues);
-  return query.at(-1)?.[1].toLowerCase() ?? null;
+  return readParameters(rawQuery, receiptRules).run_uuid ?? null;
 }

@@ -10,6 +10,7 @@ import type { ApiDeps } from '../deps.ts';
 import { notFound, validationFailed } from '../errors.ts';
 import { timestamp } from '../job-view.ts';
 import { startOf } from '../list-query.ts';
+import { readParameters, wholeNumber } from '../parameters.ts';
 import { rawQueryOf, uuidOf, uuidParams } from '../route-parts.ts';
 
 /** Shown of a node unless more is asked for. */
@@ -110,26 +111,18 @@ function rounded(value: number | null): number | null {
   return value === null ? null : Math.round(value * 1000) / 1000;
 }
 
+const time = { expected: 'a date or time (RFC 3339)', read: startOf };
+const rangeRules = {
+  from: time,
+  to: time,
+  step_ms: { expected: 'milliseconds', read: wholeNumber(0, 999_999_999_999) },
+};
+
 function askedRange(rawQuery: string): AskedRange {
-  const asked: AskedRange = {};
-  const issues = [];
-  for (const [name, value] of new URLSearchParams(rawQuery)) {
-    const received = value.slice(0, 40);
-    const atMs = startOf(value);
-    const stepMs = /^\d{1,12}$/.test(value) ? Number(value) : undefined;
-    if (name === 'from' && atMs !== undefined) asked.fromMs = atMs;
-    else if (name === 'to' && atMs !== undefined) asked.toMs = atMs;
-    else if (name === 'step_ms' && stepMs !== undefined) asked.stepMs = stepMs;
-    else if (name === 'from' || name === 'to')
-      issues.push({ path: name, expected: 'a date or time (RFC 3339)', received });
-    else if (name === 'step_ms') issues.push({ path: name, expected: 'milliseconds', received });
-    else
-      issues.push({
-        path: name.slice(0, 80),
-        expected: 'from, to or step_ms',
-        received: 'an unknown parameter',
-      });
-  }
-  if (issues.length > 0) throw validationFailed(issues);
-  return asked;
+  const { from, to, step_ms } = readParameters(rawQuery, rangeRules);
+  return {
+    ...(from === undefined ? {} : { fromMs: from }),
+    ...(to === undefined ? {} : { toMs: to }),
+    ...(step_ms === undefined ? {} : { stepMs: step_ms }),
+  };
 }
