@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database } from '../db/database.ts';
 import { currentEventPosition, type EventBatch, type EventRecord, readEvents } from '../db/events.ts';
-import type { Hints } from '../db/hints.ts';
+import { type Hints, tellsOfEvents } from '../db/hints.ts';
 import { type EventPosition, formatPosition } from '../domain/event-position.ts';
 import { eventView } from '../protocol/event-view.ts';
 
@@ -41,8 +41,8 @@ export class EventFeed {
   constructor(deps: { database: Database; hints: Hints; onError: (error: unknown) => void }) {
     this.#database = deps.database;
     this.#onError = deps.onError;
-    deps.hints.subscribe(({ kind }) => {
-      if (kind === 'job' || kind === 'event' || kind === 'missed') this.#poke();
+    deps.hints.subscribe((hint) => {
+      if (tellsOfEvents(hint)) this.#poke();
     });
   }
 

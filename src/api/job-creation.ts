@@ -5,7 +5,7 @@ import type { JobRecord } from '../db/job-rows.ts';
 import type { SubmitOutcome } from '../db/job-submit.ts';
 import { countLiveJobs, findJobByIdempotencyKey } from '../db/jobs.ts';
 import type { Job } from '../protocol/job.ts';
-import { type Caller, callerOf } from './auth.ts';
+import { actorOf, type Caller, callerOf } from './auth.ts';
 import { insufficientCredit } from './credit-gate.ts';
 import { ApiError, nonceReused, validationFailed } from './errors.ts';
 import type { JobRequest } from './job-request.ts';
@@ -32,12 +32,13 @@ export async function createJob(
     sourceRecipeUuid: source?.recipeId ?? null,
     sourceRecipeVersion: source?.version ?? null,
   };
-  const outcome = await deps.submitter.submit({ ...job, nonce: caller.nonce, idempotency });
+  const actor = actorOf(caller);
+  const outcome = await deps.submitter.submit({ ...job, actor, nonce: caller.nonce, idempotency });
   if (outcome.kind !== 'key_used') return accepted(job, outcome, deps);
   const made = await findMade(idempotency, caller, deps);
   if (made !== null) return made;
   // The key's first job is older than a day, and the key is free again by now.
-  return accepted(job, await deps.submitter.submit({ ...job, nonce: null, idempotency }), deps);
+  return accepted(job, await deps.submitter.submit({ ...job, actor, nonce: null, idempotency }), deps);
 }
 
 /** The job that this very cook made before: its answer stays, also when the recipe has changed or is archived since. */

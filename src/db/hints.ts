@@ -30,6 +30,13 @@ export type Hint =
   /** Of this replica alone: it was, or is, without a connection that listens. Hints were lost: look at everything. */
   | { kind: 'missed' };
 
+const kindsWithEvents: ReadonlySet<Hint['kind']> = new Set(['schedule', 'job', 'event', 'missed']);
+
+/** Whether rows of `job_events` may be new: whoever follows them should look. */
+export function tellsOfEvents({ kind }: Hint): boolean {
+  return kindsWithEvents.has(kind);
+}
+
 export interface Hints {
   /** Tells listeners here at once, and other replicas with the next NOTIFY, `gatherMs` after the last one. */
   publish(hint: Hint): void;

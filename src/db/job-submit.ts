@@ -1,4 +1,4 @@
-// Submit: jobs that arrive together share one statement and one commit; a bad row fails alone.
+// Submit: jobs that arrive together share one statement and one commit, with their first event; a bad row fails alone.
 import type { JobSpec } from '../domain/job.ts';
 import { type Database, DatabaseUnavailable } from './database.ts';
 import { secretsOwner, storeContainer } from './job-rows.ts';
@@ -14,6 +14,8 @@ export interface JobSubmission {
   /** Taken once with the insert; null when the caller proved freshness otherwise. */
   nonce: { keyId: string; value: string } | null;
   idempotency: { key: string; hash: Buffer } | null;
+  /** Who submits, as the event `submitted` tells it. */
+  actor: Record<string, unknown>;
 }
 
 export type SubmitOutcome =
@@ -146,7 +148,7 @@ const insertJobs = {
   text: `
     with input as materialized (
       select *, row_number() over (partition by nonce_key, nonce order by ordinal) as copy
-      from json_to_recordset($1::json) as i(ordinal integer, nonce_key uuid, nonce text, ${columnTypes})
+      from json_to_recordset($1::json) as i(ordinal integer, nonce_key uuid, nonce text, actor jsonb, ${columnTypes})
     ), claimed as (
       insert into nonces (slot, key_id, nonce)
       select flotilla_nonce_slot(), i.nonce_key, i.nonce from input i
@@ -163,6 +165,10 @@ const insertJobs = {
         or i.copy = 1 and exists (select from claimed c where c.key_id = i.nonce_key and c.nonce = i.nonce)
       on conflict (account_id, idempotency_key) where idempotency_key is not null do nothing
       returning id, created_at, timeout_assign_at
+    ), submitted as (
+      insert into job_events (created_at, account_id, job_id, kind, to_status, actor)
+      select j.created_at, i.account_id, i.id, 'submitted', 'PENDING', i.actor
+      from created j join input i on i.id = j.id order by i.ordinal
     )
     select i.ordinal, (i.nonce is null or i.copy = 1 and c.nonce is not null) as is_fresh, j.created_at, j.timeout_assign_at
     from input i
@@ -197,10 +203,11 @@ function toOutcome(row: InsertedRow): SubmitOutcome {
 type SubmittedRow = Record<keyof typeof columns, unknown> & {
   nonce_key: string | null;
   nonce: string | null;
+  actor: Record<string, unknown>;
 };
 
 function toRow(
-  { id, accountId, spec, nonce, idempotency, ...rest }: JobSubmission,
+  { id, accountId, spec, nonce, idempotency, actor, ...rest }: JobSubmission,
   vault: Vault,
 ): SubmittedRow {
   const { requirements } = spec;
@@ -208,6 +215,7 @@ function toRow(
   return {
     nonce_key: nonce?.keyId ?? null,
     nonce: nonce?.value ?? null,
+    actor,
     id,
     account_id: accountId,
     task: spec.task,

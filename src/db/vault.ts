@@ -1,5 +1,5 @@
 // Secrets at rest: AES-256-GCM under the master key, bound to what they belong to by the additional data.
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv } from 'node:crypto';
 
 /** The master key as 32 bytes, and the id that is kept beside what it sealed. */
 export interface MasterKey {
@@ -21,21 +21,23 @@ export class SealBroken extends Error {
 
 const version = 1;
 const idBytes = 4;
-const nonceBytes = 12;
+/** How long the nonce of a record is: 96 bits, as GCM takes them (NIST SP 800-38D, 8.2.2: random, never used twice). */
+export const nonceBytes = 12;
 const tagBytes = 16;
 const headerBytes = 1 + idBytes;
 
-export function createVault({ id, key }: MasterKey): Vault {
+/** `drawNonce` gives fresh random bytes, `nonceBytes` of them. */
+export function createVault({ id, key }: MasterKey, drawNonce: () => Buffer): Vault {
   const header = Buffer.concat([Buffer.from([version]), Buffer.from(id, 'hex')]);
   if (header.length !== headerBytes) throw new Error(`A master key id has 8 hex digits, not "${id}".`);
   return {
     keyId: id,
     seal(plain, owner) {
-      const nonce = randomBytes(nonceBytes);
+      const nonce = drawNonce();
       const cipher = createCipheriv('aes-256-gcm', key, nonce);
       cipher.setAAD(Buffer.from(owner));
-      const body = Buffer.concat([cipher.update(plain, 'utf8'), cipher.final()]);
-      return Buffer.concat([header, nonce, cipher.getAuthTag(), body]);
+      const [body, rest] = [cipher.update(plain, 'utf8'), cipher.final()];
+      return Buffer.concat([header, nonce, cipher.getAuthTag(), body, rest]);
     },
     open(sealed, owner) {
       if (!sealed.subarray(0, headerBytes).equals(header)) {

@@ -13,11 +13,12 @@ import {
 import { migrate } from '../db/migrate.ts';
 import { ensurePartitions } from '../db/retention.ts';
 import { checkSessions } from '../db/session-check.ts';
-import { createVault, type Vault } from '../db/vault.ts';
+import { createVault, nonceBytes, type Vault } from '../db/vault.ts';
 import { openDataDirectory } from '../embedded/data-directory.ts';
 import { readOrCreateMasterKey } from '../embedded/master-key.ts';
 import { startEmbeddedPostgres } from '../embedded/postgres.ts';
 import { newId } from './ids.ts';
+import { createRandomPool } from './random-pool.ts';
 
 export interface StorageOptions {
   dataDirectory: string;
@@ -124,6 +125,7 @@ async function prepare(
   await ensurePartitions(database);
   const vault = createVault(
     readOrCreateMasterKey({ file: join(dataDirectory, 'master-key'), env: process.env }),
+    createRandomPool(nonceBytes),
   );
   const cluster = await openCluster(database, { vault, newId: newId() });
   const account = await openFirstAccount(database, { newId: newId(), name: 'admin' });

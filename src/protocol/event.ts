@@ -6,7 +6,9 @@ import { Nullable, Timestamp, Uuid } from './schema.ts';
 export const Event = Type.Object({
   object: Type.Literal('event'),
   id: Type.Integer({ description: 'rises with the changes of one job' }),
-  kind: Type.String({ description: 'placed, preparing, running, exited, released, stop_requested, …' }),
+  kind: Type.String({
+    description: 'submitted, placed, preparing, running, exited, released, stop_requested, …',
+  }),
   job_uuid: Nullable(Uuid),
   job_run_uuid: Nullable(Uuid),
   from_status: Nullable(

@@ -2,7 +2,7 @@
 import type { LookupFunction } from 'node:net';
 import type { Logger } from 'pino';
 import type { Database } from '../db/database.ts';
-import type { Hints } from '../db/hints.ts';
+import { type Hints, tellsOfEvents } from '../db/hints.ts';
 import { claimLeadership, type Leadership, releaseLeadership } from '../db/leadership.ts';
 import type { Vault } from '../db/vault.ts';
 import {
@@ -56,8 +56,8 @@ export class WebhookLoop {
 
   constructor(options: WebhookLoopOptions) {
     this.#options = options;
-    this.#unsubscribe = options.hints.subscribe(({ kind }) => {
-      if (kind === 'job' || kind === 'event' || kind === 'missed') this.#poke();
+    this.#unsubscribe = options.hints.subscribe((hint) => {
+      if (tellsOfEvents(hint)) this.#poke();
     });
   }
 

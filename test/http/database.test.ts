@@ -9,7 +9,8 @@ import { pino } from 'pino';
 import { WrongMasterKey } from '../../src/db/cluster.ts';
 import { createDatabase, type Database, DatabaseUnavailable } from '../../src/db/database.ts';
 import { MigrationMismatch, migrate, readMigrations } from '../../src/db/migrate.ts';
-import { createVault, SealBroken } from '../../src/db/vault.ts';
+import { createVault, nonceBytes, SealBroken } from '../../src/db/vault.ts';
+import { createRandomPool } from '../../src/main/random-pool.ts';
 import { openStorage } from '../../src/main/storage.ts';
 import { aJob, aNode } from '../support/builders.ts';
 import { place, report, running } from '../support/runs.ts';
@@ -109,7 +110,7 @@ test('another master key is refused at start, and the database is let go', async
 });
 
 test('a sealed secret opens for its owner, with its key, unchanged, and not else', () => {
-  const vault = createVault({ id: '00000000', key: Buffer.alloc(32, 1) });
+  const vault = createVault({ id: '00000000', key: Buffer.alloc(32, 1) }, createRandomPool(nonceBytes));
   const sealed = vault.seal('hidden', 'account/a/job/b');
   assert.equal(vault.open(sealed, 'account/a/job/b'), 'hidden');
   assert.ok(!sealed.includes('hidden'));
@@ -120,7 +121,7 @@ test('a sealed secret opens for its owner, with its key, unchanged, and not else
     assert.throws(() => vault.open(changed, 'account/a/job/b'), SealBroken, `byte ${index}`);
   }
   for (const id of ['00000000', '00000001']) {
-    const other = createVault({ id, key: Buffer.alloc(32, 2) });
+    const other = createVault({ id, key: Buffer.alloc(32, 2) }, createRandomPool(nonceBytes));
     assert.throws(() => other.open(sealed, 'account/a/job/b'), SealBroken);
   }
 });

@@ -106,7 +106,7 @@ test('events are followed and resumed by their last id', async () => {
     kinds.push(event.kind);
     break;
   }
-  assert.deepEqual(kinds, ['placed', 'preparing']);
+  assert.deepEqual(kinds, ['submitted', 'placed']);
   const { data } = await client.events.list({ limit: 1 });
   assert.equal(data[0]?.kind, 'preparing');
 });

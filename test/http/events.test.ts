@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { appendLogChunks, defaultLogCap } from '../../src/db/run-logs.ts';
+import { newId } from '../../src/main/ids.ts';
 import type { Event, StreamTicket } from '../../src/protocol/event.ts';
 import type { ListEnvelope } from '../../src/protocol/list.ts';
 import { aJob, aNode } from '../support/builders.ts';
@@ -33,6 +34,9 @@ async function insertEvent(
 test('events of a job are listed, and followed from its first', async () => {
   const { jobId, run } = await aPlacedJob();
   const stream = await openStream(admin, `/v1/jobs/${jobId}/events`);
+  const { data: first } = await stream.next();
+  assert.deepEqual([first.kind, first.from_status, first.to_status], ['submitted', null, 'PENDING']);
+  assert.deepEqual([first.actor.kind, first.actor.public_key], ['key', admin.key.publicKey]);
   assert.equal((await stream.next()).data.kind, 'placed');
   await stream.next('ready');
   await report(server, run, preparing);
@@ -44,13 +48,28 @@ test('events of a job are listed, and followed from its first', async () => {
   const list = await admin.ask<ListEnvelope<Event>>('GET', `/v1/jobs/${jobId}/events`);
   assert.deepEqual(
     list.data.map(({ kind }) => kind),
-    ['stop_requested', 'running', 'preparing', 'placed'],
+    ['stop_requested', 'running', 'preparing', 'placed', 'submitted'],
   );
   const ofAccount = await admin.ask<ListEnvelope<Event>>(
     'GET',
     `/v1/events?filter[job_uuid]=${jobId}&limit=2`,
   );
-  assert.deepEqual([ofAccount.total, ofAccount.data[0]?.kind], [4, 'stop_requested']);
+  assert.deepEqual([ofAccount.total, ofAccount.data[0]?.kind], [5, 'stop_requested']);
+});
+
+test('a submit is heard by who follows the account, once for an Idempotency-Key', async () => {
+  const stream = await openStream(admin, '/v1/events');
+  await stream.next('ready');
+  const key = { 'Idempotency-Key': newId() };
+  const job = await admin.createJob(aJob(), key);
+  assert.equal((await admin.createJob(aJob(), key)).uuid, job.uuid);
+  const other = await admin.createJob(aJob());
+  const heard = (await stream.take(2)).map(({ data }) => [data.kind, data.job_uuid]);
+  assert.deepEqual(heard, [
+    ['submitted', job.uuid],
+    ['submitted', other.uuid],
+  ]);
+  stream.close();
 });
 
 test('a transaction that commits late is not skipped, on the stream and after a resume', async () => {
@@ -205,15 +224,15 @@ test('a ticket opens one stream once, of its path alone, and goes with its key',
   );
   assert.equal(wrong.statusCode, 403);
   const stream = await openStream(browser, path, { isSigned: false });
-  const first = await stream.next();
-  assert.equal(first.data.kind, 'placed');
+  const [first, second] = await stream.take(2);
+  assert.deepEqual([first?.data.kind, second?.data.kind], ['submitted', 'placed']);
   const again = await openResponse(browser, path, { isSigned: false });
   assert.equal(again.statusCode, 403);
   assert.ok(ticket.length > 30);
   const next = await buy(`/v1/jobs/${jobId}/events`);
   const resumed = await openStream(
     browser,
-    `${next.path}&last_event_id=${encodeURIComponent(first.id ?? '')}`,
+    `${next.path}&last_event_id=${encodeURIComponent(second?.id ?? '')}`,
     {
       isSigned: false,
     },

@@ -96,7 +96,7 @@ async function submit(fields: Parameters<typeof aJob>[0] = {}): Promise<string> 
   const id = newId();
   const outcome = await submitter.submit({
     ...{ id, accountId: account.id, ...readJobRequest(aJob(fields)) },
-    ...{ sourceRecipeUuid: null, nonce: null, idempotency: null },
+    ...{ sourceRecipeUuid: null, nonce: null, idempotency: null, actor: { kind: 'test' } },
   });
   assert.equal(outcome.kind, 'created');
   return id;

@@ -185,6 +185,7 @@ test('equal nonces in one commit make one job', async () => {
     imageSizeBytes,
     sourceRecipeUuid: null,
     idempotency: null,
+    actor: { kind: 'test' },
   };
   const submits = [newId(), newId(), newId()].map((id) => submitter.submit({ ...job, id, nonce }));
   const outcomes = (await Promise.all(submits)).map((outcome) => outcome.kind);

@@ -25,7 +25,7 @@ export class Consumer {
     this.#submitted.push(id);
     const submission = { id, accountId, spec, imageSizeBytes: null, sourceRecipeUuid: null };
     life.submitter
-      .submit({ ...submission, nonce: null, idempotency: null })
+      .submit({ ...submission, nonce: null, idempotency: null, actor: { kind: 'consumer' } })
       .then(() => {
         this.acknowledged.add(id);
         life.hints.publish({ kind: 'schedule' });

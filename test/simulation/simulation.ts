@@ -3,7 +3,8 @@
 import { openFirstAccount } from '../../src/db/accounts.ts';
 import { openCluster } from '../../src/db/cluster.ts';
 import { createNode } from '../../src/db/nodes.ts';
-import { createVault } from '../../src/db/vault.ts';
+import { createVault, nonceBytes } from '../../src/db/vault.ts';
+import { createRandomPool } from '../../src/main/random-pool.ts';
 import { Calm } from './calm.ts';
 import { Consumer } from './consumer.ts';
 import { SimulatedDatabase } from './database.ts';
@@ -83,7 +84,7 @@ class Simulation {
 
   static async open(world: World, sessions: SessionPool, plot: Plot): Promise<Simulation> {
     const sql = sessions.database();
-    const vault = createVault({ id: '00000000', key: Buffer.alloc(32, 7) });
+    const vault = createVault({ id: '00000000', key: Buffer.alloc(32, 7) }, createRandomPool(nonceBytes));
     const cluster = await openCluster(sql, { vault, newId: world.newId() });
     const account = await openFirstAccount(sql, { newId: world.newId(), name: 'simulated' });
     const database = new SimulatedDatabase(world, sessions);

@@ -168,7 +168,7 @@ class World {
     await Promise.all(
       wanted.map(async ({ id, graceMs, ...job }) => {
         const { accountId } = this.#options;
-        const rest = { sourceRecipeUuid: null, nonce: null, idempotency: null };
+        const rest = { sourceRecipeUuid: null, nonce: null, idempotency: null, actor: { kind: 'test' } };
         assert.equal((await submitter.submit({ id, accountId, ...job, ...rest })).kind, 'created');
         this.#waiting.set(id, { graceMs });
       }),
