@@ -25,6 +25,8 @@ export interface ConnectedNode {
   generation: number;
   /** The database was restored since the agent was here, and no admin has said that it may clean up. */
   awaitsWord: boolean;
+  /** The count of this hello among those of the node. */
+  hello: number;
 }
 
 const noMemory: AgentMemory = { generation: 0, orders: [] };
@@ -36,7 +38,7 @@ const noMemory: AgentMemory = { generation: 0, orders: [] };
  */
 export async function connectNode(sql: Sql, report: AgentReport): Promise<ConnectedNode | null> {
   const { inventory, memory = noMemory } = report;
-  const [row] = await sql.query<{ generation: number; awaits_word: boolean }>(
+  const [row] = await sql.query<{ generation: number; awaits_word: boolean; hello: number }>(
     {
       name: 'connect_node',
       text: `with before as (
@@ -45,8 +47,8 @@ export async function connectNode(sql: Sql, report: AgentReport): Promise<Connec
               and not exists (select from job_runs r where r.id = o.id and r.node_id = n.id)) as lost_orders
           from nodes n where n.id = $1 and n.status <> 'removed' for update
         ), changed as (
-          update nodes n set session_id = $2, agent_version = $3, inventory = $4, isolation = $5, cpu_count = $6,
-            ram_bytes = $7, storage_bytes = $8, gpus = $9, status = 'ready', status_reason = null,
+          update nodes n set session_id = $2, hello_count = n.hello_count + 1, agent_version = $3, inventory = $4,
+            isolation = $5, cpu_count = $6, ram_bytes = $7, storage_bytes = $8, gpus = $9, status = 'ready', status_reason = null,
             seen_generation = greatest(n.seen_generation, $10), lost_orders = b.lost_orders,
             awaits_word = b.lost_orders <> '{}'
               or n.accepted_generation < greatest(b.generation, n.seen_generation, $10),
@@ -63,7 +65,7 @@ export async function connectNode(sql: Sql, report: AgentReport): Promise<Connec
             'unknown_runs', c.lost_orders)
           from changed c, before b where c.awaits_word and not b.awaits_word
         )
-        select b.generation, c.awaits_word from changed c, before b`,
+        select b.generation, c.awaits_word, c.hello_count as hello from changed c, before b`,
     },
     [
       report.nodeId,
@@ -81,7 +83,7 @@ export async function connectNode(sql: Sql, report: AgentReport): Promise<Connec
   );
   if (row === undefined) return null;
   await renewLeases(sql, { nodeIds: [report.nodeId], leaseMs: report.leaseMs });
-  return { generation: row.generation, awaitsWord: row.awaits_word };
+  return { generation: row.generation, awaitsWord: row.awaits_word, hello: row.hello };
 }
 
 /** Epoch milliseconds of the clock that leases are written by. */

@@ -199,15 +199,22 @@ function toOrphan(stored: StoredOrphan): Orphan {
   return { runId, attempt, state, firstSeenAtMs, removalAtMs };
 }
 
-/** The machine changed, or its free space did; what placements rest on moves the version. */
-export async function updateInventory(sql: Sql, nodeId: string, inventory: Inventory): Promise<void> {
+/**
+ * The machine changed, or its free space did; what placements rest on moves the version. `hello` is the count that the
+ * connection got (connectNode): once the agent has said hello elsewhere, what comes late over the older one is not stored.
+ */
+export async function updateInventory(
+  sql: Sql,
+  { nodeId, hello }: { nodeId: string; hello: number },
+  inventory: Inventory,
+): Promise<void> {
   await sql.query(
     `with before as (
-       select inventory ->> 'engine_note' as engine_note from nodes where id = $1 for update
+       select inventory ->> 'engine_note' as engine_note from nodes where id = $1 and hello_count = $8 for update
      ), changed as (
        update nodes set inventory = $2, isolation = $3, cpu_count = $4, ram_bytes = $5, storage_bytes = $6, gpus = $7,
          version = version + 1, changed_in = pg_current_xact_id(), updated_at = flotilla_now()
-       where id = $1 returning inventory ->> 'engine_note' as engine_note
+       from before where id = $1 returning nodes.inventory ->> 'engine_note' as engine_note
      )
      insert into node_events (node_id, kind, actor, detail)
      select $1, case when c.engine_note is null then 'engine_back' else 'engine_away' end, '{"kind": "node"}',
@@ -221,6 +228,7 @@ export async function updateInventory(sql: Sql, nodeId: string, inventory: Inven
       inventory.ram_bytes,
       inventory.storage_bytes,
       JSON.stringify(inventory.gpus),
+      hello,
     ],
   );
 }

@@ -10,7 +10,6 @@ import { countRefused } from '../db/gateway-ports.ts';
 import type { Hint, Hints } from '../db/hints.ts';
 import { awaitRunWrites, listNodeRuns, type NodeRun } from '../db/job-runs.ts';
 import { connectNode } from '../db/node-leases.ts';
-import { updateInventory } from '../db/nodes.ts';
 import { defaultLogCap } from '../db/run-logs.ts';
 import type { Vault } from '../db/vault.ts';
 import { defaultLeaseMs } from '../domain/silence.ts';
@@ -19,7 +18,6 @@ import {
   type AgentMessage,
   agentConnectPath,
   type Hello,
-  type Inventory,
   type NodePort,
   protocolVersion,
   type Report,
@@ -27,6 +25,7 @@ import {
 } from '../protocol/agent-messages.ts';
 import { upgradeRefusal } from '../protocol/upgrade-refusal.ts';
 import { orderOf, toDesiredRun } from './desired.ts';
+import { storeInventory } from './inventory.ts';
 import { killAtHello, killEnded } from './kill-list.ts';
 import { NodeLeases } from './leases.ts';
 import { createLogSink } from './log-sink.ts';
@@ -202,7 +201,10 @@ export class Hub {
         this.#samples.note(session, message);
         return;
       case 'inventory':
-        this.#storeInventory(session, message.inventory);
+        storeInventory(session, message.inventory, {
+          ...this.#options,
+          onError: (error) => this.#fail(session, error),
+        });
         return;
       case 'report':
         this.#report(session, message);
@@ -220,19 +222,6 @@ export class Hub {
           this.#fail(session, error),
         );
     }
-  }
-
-  /** One after the other, so that an older one never overwrites a newer. */
-  #storeInventory(session: AgentSession, inventory: Inventory): void {
-    const { database, hints } = this.#options;
-    const written = (session.inventoryWritten ?? Promise.resolve())
-      .then(() => updateInventory(database, session.identity.nodeId, inventory))
-      .then(() => hints.publish({ kind: 'schedule' }))
-      .catch((error) => this.#fail(session, error))
-      .finally(() => {
-        if (session.inventoryWritten === written) session.inventoryWritten = null;
-      });
-    session.inventoryWritten = written;
   }
 
   /** A GPU that is not clean must be known before the run that left it gives it back. */
@@ -272,6 +261,7 @@ export class Hub {
     });
     if (connected === null) return refuseRemoved(session);
     session.awaitsWord = connected.awaitsWord;
+    session.hello = connected.hello;
     this.#replace(nodeId, session);
     session.send({
       type: 'welcome',

@@ -58,6 +58,8 @@ export class AgentSession {
   readonly releasedRuns = new Set<string>();
   /** Of the agent's process, from its hello; null before that. */
   lifeId: string | null = null;
+  /** Which hello of its node this connection began with, as the database counts them; null before it. */
+  hello: number | null = null;
   /** It was told to remove nothing until the admin's word. */
   awaitsWord = false;
   /** Its agent can go to other servers. */

@@ -106,8 +106,12 @@ test('refused connections count for the ports of the node that refused them', as
 });
 
 test('ports of a node with direct ingress name its host and are left to its agent', async () => {
-  const { id: nodeId, inventory } = await aNode(server);
-  await updateInventory(database, nodeId, { ...inventory, ingress: { public_host: 'gpu-1.example' } });
+  const { id: nodeId, hello, inventory } = await aNode(server);
+  await updateInventory(
+    database,
+    { nodeId, hello },
+    { ...inventory, ingress: { public_host: 'gpu-1.example' } },
+  );
   const run = await aRunningRun({ nodeId, ports: [8000] });
   const { node_urls: urls } = await admin.ask<JobRun>('GET', `/v1/job-runs/${run.id}`);
   assert.deepEqual(

@@ -10,6 +10,7 @@ import { after, test } from 'node:test';
 import { pino } from 'pino';
 import WebSocket from 'ws';
 import { createHints } from '../../src/db/hints.ts';
+import { connectNode } from '../../src/db/node-leases.ts';
 import { Hub } from '../../src/hub/hub.ts';
 import { newId } from '../../src/main/ids.ts';
 import { openStorage } from '../../src/main/storage.ts';
@@ -82,6 +83,27 @@ test('a short pause changes nothing: what was said is heard late', async () => {
   sleepThrough(heartbeatMs);
   await eventually('the inventory to be stored', async () => (await cpusInDatabase()) === 3);
   assert.equal(client.readyState, WebSocket.OPEN);
+});
+
+test('an inventory that comes late over an older connection does not undo what the agent said elsewhere', async () => {
+  const client = await dial();
+  hello(client, 6);
+  await once(client, 'message');
+  tellInventory(client, 7);
+  await eventually('the inventory to be stored', async () => (await cpusInDatabase()) === 7);
+  await connectNode(database, {
+    ...{ nodeId: node.id, sessionId: newId(), agentVersion: 'test', inventory: anInventory({ cpus: 9 }) },
+    leaseMs: 60_000,
+  });
+  const heard = new Promise<void>((resolve) => {
+    hints.subscribe(({ kind }) => {
+      if (kind === 'schedule') resolve();
+    });
+  });
+  tellInventory(client, 8);
+  await heard;
+  assert.equal(await cpusInDatabase(), 9);
+  client.close();
 });
 
 test('after a long one neither a hello nor an inventory from before counts, and the agents must dial again', async () => {

@@ -1,4 +1,5 @@
 // Jobs, nodes and inventories in the words of a test: what it does not care for has a plain value.
+import assert from 'node:assert/strict';
 import type { Sql } from '../../src/db/database.ts';
 import { connectNode } from '../../src/db/node-leases.ts';
 import { createNode } from '../../src/db/nodes.ts';
@@ -62,6 +63,8 @@ export interface ANode {
   id: string;
   name: string;
   inventory: Inventory;
+  /** What an inventory of its agent is stored by. */
+  hello: number;
 }
 
 /** A ready node whose agent nobody plays: its lease holds for a day. */
@@ -75,6 +78,7 @@ export async function aNode(
   await createNode(server.database, { id, accountId, name, regionCode: wish.region ?? null, labels: {} });
   const inventory = anInventory(wish);
   const report = { nodeId: id, sessionId: newId(), agentVersion: 'test', inventory, leaseMs: 86_400_000 };
-  await connectNode(server.database, report);
-  return { id, name, inventory };
+  const connected = await connectNode(server.database, report);
+  assert.ok(connected);
+  return { id, name, inventory, hello: connected.hello };
 }
