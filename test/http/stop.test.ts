@@ -46,7 +46,7 @@ async function runOf(run: PlacedRun) {
 /** `kind from to` of the job's events, oldest first. */
 async function eventsOf(jobId: string): Promise<string[]> {
   const rows = await database.query<{ text: string }>(
-    "select kind || ' ' || from_status || ' ' || to_status as text from job_events where job_id = $1 order by id",
+    "select concat_ws(' ', kind, from_status, to_status) as text from job_events where job_id = $1 order by id",
     [jobId],
   );
   return rows.map((row) => row.text);
@@ -60,7 +60,7 @@ test('PENDING: CANCELLED at once, never placed', async () => {
   assert.ok(job.completed_at);
   assert.equal(await tryPlace(server, uuid, node.id), null);
   assert.equal((await admin.listRuns({ 'filter[job_uuid]': uuid })).total, 0);
-  assert.deepEqual(await eventsOf(uuid), ['stop_requested PENDING CANCELLED']);
+  assert.deepEqual(await eventsOf(uuid), ['submitted PENDING', 'stop_requested PENDING CANCELLED']);
 });
 
 const live: [state: string, events: (LifeEvent | ((nowMs: number) => LifeEvent))[]][] = [
@@ -212,6 +212,7 @@ test('20 stops at once: all 200, one decision', async () => {
   );
   assert.equal(new Set(answers.map((answer) => answer.status_reason)).size, 1);
   assert.deepEqual(await eventsOf(job.uuid), [
+    'submitted PENDING',
     'placed PENDING ASSIGNED',
     'stop_requested ASSIGNED CANCELLED',
   ]);

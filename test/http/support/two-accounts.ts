@@ -38,7 +38,9 @@ export async function tenant(server: TestServer): Promise<Tenant> {
   const user = await ask('/v1/users', { email: `${marker}@example.org` });
   const second = await ask<CreatedApiKey>('/v1/api-keys', { name: marker, user_uuid: user.uuid });
   const recipe = await ask('/v1/job-recipes', { name: marker, payload: aJob({ title: marker }) });
-  const webhook = await ask('/v1/webhooks', { name: marker, url: `https://example.com/${marker}` });
+  // Of a kind that does not happen here: a delivery would change its row by itself.
+  const hook = { name: marker, url: `https://example.com/${marker}`, kinds: ['exited'] };
+  const webhook = await ask('/v1/webhooks', hook);
   const session = await ask<{ session_uuid: string }>('/v1/sign-in', {});
   const credit = { amount_usd: 3, description: marker };
   const posted = await server.admin.ask<{ uuid: string }>('POST', `/v1/accounts/${accountId}/credits`, {
